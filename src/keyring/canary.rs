@@ -1,0 +1,66 @@
+//! What proves that a key is the key of its version.
+//!
+//! Frozen, see `docs/formats.md` section 3. A canary is 32 fixed public bytes wrapped once, when the version is made, and kept in
+//! the keyring. Because its plaintext is fixed it commits to the key, which the tag of GCM alone does not; the check in every
+//! key_id is a hash of it, so a key_id commits to its key too.
+
+use sha2::{Digest, Sha256};
+
+use crate::entropy::Entropy;
+use crate::envelope::Algorithm;
+use crate::key_id::{Check, KeyringId, Version};
+use crate::provider::{Kek, KekError};
+
+/// The 32 public bytes.
+const PLAINTEXT: &[u8; 32] = b"keywright canary: fixed, public.";
+/// Domain of the associated data.
+const AAD_DOMAIN: &[u8] = b"keywright canary 1";
+/// Domain of the check.
+const CHECK_DOMAIN: &[u8] = b"keywright check 1";
+
+/// What a canary belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// The keyring of the version.
+    pub keyring: KeyringId,
+    /// Its number.
+    pub version: Version,
+    /// How it wraps.
+    pub algorithm: Algorithm,
+}
+
+impl Subject {
+    /// 13 bytes: algorithm, keyring id, version big endian.
+    fn to_bytes(self) -> [u8; 13] {
+        let mut bytes = [0; 13];
+        bytes[0] = self.algorithm.byte();
+        bytes[1..9].copy_from_slice(self.keyring.as_bytes());
+        bytes[9..13].copy_from_slice(&self.version.number().to_be_bytes());
+        bytes
+    }
+
+    fn aad(self) -> Vec<u8> {
+        [AAD_DOMAIN, &self.to_bytes()].concat()
+    }
+
+    /// Makes the canary of a new version: nonce, then ciphertext and tag.
+    pub fn wrap(self, kek: &dyn Kek, entropy: &dyn Entropy) -> Result<Vec<u8>, KekError> {
+        let wrapped = kek.wrap_key(&self.aad(), PLAINTEXT, entropy)?;
+        Ok([wrapped.nonce, wrapped.sealed].concat())
+    }
+
+    /// Proves that `kek` is the key that made `canary`; [`KekError::Authentication`] if it is not.
+    pub fn prove(self, kek: &dyn Kek, canary: &[u8]) -> Result<(), KekError> {
+        let (nonce, sealed) = canary.split_at_checked(self.algorithm.nonce_len()).ok_or(KekError::Authentication)?;
+        let opened = kek.unwrap_key(&self.aad(), nonce, sealed)?;
+        if opened.expose_secret() == PLAINTEXT { Ok(()) } else { Err(KekError::Authentication) }
+    }
+
+    /// The check of the version: the first 128 bits of SHA-256 over a domain, the subject and the canary.
+    pub fn check(self, canary: &[u8]) -> Check {
+        let digest = Sha256::new().chain_update(CHECK_DOMAIN).chain_update(self.to_bytes()).chain_update(canary).finalize();
+        let mut check = [0; 16];
+        check.copy_from_slice(&digest[..16]);
+        Check::from_bytes(check)
+    }
+}

@@ -1,0 +1,42 @@
+//! Where key-encryption keys live: the narrow behaviour that everything above relies on.
+
+pub mod local;
+
+use thiserror::Error;
+
+use crate::entropy::{Entropy, EntropyError};
+use crate::secret::SecretBytes;
+
+/// Why a KEK did not wrap or unwrap.
+#[derive(Debug, Error)]
+pub enum KekError {
+    /// The bytes do not open with this key: changed, truncated, or made with another key or other associated data. Never retried.
+    #[error("does not open with this key")]
+    Authentication,
+    /// No random bytes for the nonce.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The cipher refused, which it does only for lengths far beyond ours.
+    #[error("cipher refused a message of {0} bytes")]
+    Cipher(usize),
+}
+
+/// What [`Kek::wrap_key`] made.
+#[derive(Debug)]
+pub struct Wrapped {
+    /// Chosen anew for every wrap; as long as the algorithm of the key wants.
+    pub nonce: Vec<u8>,
+    /// Ciphertext (as long as the plaintext) and 16-byte tag.
+    pub sealed: Vec<u8>,
+}
+
+/// One key-encryption key, wherever it lives.
+///
+/// It knows nothing of key_ids or envelopes: the caller puts them into the associated data.
+pub trait Kek: Send + Sync {
+    /// Wraps `plaintext` under a fresh nonce, authenticating `aad` beside it. `plaintext` is secret.
+    fn wrap_key(&self, aad: &[u8], plaintext: &[u8], entropy: &dyn Entropy) -> Result<Wrapped, KekError>;
+
+    /// Opens what [`Kek::wrap_key`] made with the same `aad`, or fails with [`KekError::Authentication`]; never returns other bytes.
+    fn unwrap_key(&self, aad: &[u8], nonce: &[u8], sealed: &[u8]) -> Result<SecretBytes, KekError>;
+}
