@@ -1,0 +1,235 @@
+//! A keyring in memory: every key version with its state, and exactly one primary.
+//!
+//! A [`Keyring`] is immutable. Only [`store`] makes one, out of a file whose every byte was authenticated and whose every usable
+//! key opened its own canary. One request uses one snapshot; a change is a new `Keyring`.
+
+pub mod canary;
+pub mod create;
+pub mod document;
+pub mod seal;
+pub mod store;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::entropy::Entropy;
+use crate::envelope::{Envelope, Header, Purpose};
+use crate::key_id::{KeyId, KeyringId};
+use crate::provider::{Kek, KekError};
+use crate::secret::SecretBytes;
+
+/// A KEK that may wrap and unwrap: only a primary holds one.
+#[derive(Clone)]
+pub struct Wraps(Arc<dyn Kek>);
+
+/// A KEK that may only unwrap.
+#[derive(Clone)]
+pub struct Unwraps(Arc<dyn Kek>);
+
+/// What a version may do, carrying only what it may use.
+pub enum State {
+    /// Durable and proved; unwraps what another node wrapped already, never wraps.
+    Staged(Unwraps),
+    /// Wraps new data and unwraps.
+    Primary(Wraps),
+    /// Unwraps only.
+    Retired(Unwraps),
+    /// Refuses both; its material is in the file, not in memory.
+    Disabled,
+    /// The record stays so that its key_id is never reused; there is no material.
+    Destroyed,
+}
+
+impl State {
+    /// The field's word for it, as printed and stored.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Staged(_) => "staged",
+            Self::Primary(_) => "primary",
+            Self::Retired(_) => "retired",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    fn unwraps(&self) -> Option<&dyn Kek> {
+        match self {
+            Self::Primary(Wraps(kek)) | Self::Staged(Unwraps(kek)) | Self::Retired(Unwraps(kek)) => Some(kek.as_ref()),
+            Self::Disabled | Self::Destroyed => None,
+        }
+    }
+}
+
+/// One generation of the KEK.
+pub struct KeyVersion {
+    header: Header,
+    /// The key_id as text and the associated data of either purpose, made once: they are the same in every request.
+    name: String,
+    v2_data: Vec<u8>,
+    v1_data: Vec<u8>,
+    state: State,
+}
+
+impl KeyVersion {
+    fn new(header: Header, state: State) -> Self {
+        Self {
+            header,
+            name: header.key_id.to_string(),
+            v2_data: header.associated_data(Purpose::KmsV2),
+            v1_data: header.associated_data(Purpose::KmsV1),
+            state,
+        }
+    }
+
+    fn associated_data(&self, purpose: Purpose) -> &[u8] {
+        match purpose {
+            Purpose::KmsV2 => &self.v2_data,
+            Purpose::KmsV1 => &self.v1_data,
+        }
+    }
+
+    /// Its public name as text.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its public name.
+    pub fn key_id(&self) -> &KeyId {
+        &self.header.key_id
+    }
+
+    /// Its state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}
+
+/// Why a key_id names nothing that may unwrap here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum LookupError {
+    /// Another keyring's, or a version or check that this keyring does not have.
+    #[error("key_id is not one of this keyring")]
+    Unknown,
+    /// Ours, and disabled.
+    #[error("key version is disabled")]
+    Disabled,
+    /// Ours, and destroyed.
+    #[error("key version is destroyed")]
+    Destroyed,
+}
+
+/// Why a wrap was not answered.
+#[derive(Debug, Error)]
+pub enum WrapError {
+    /// The KEK failed.
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    /// What was wrapped did not unwrap to the same bytes: it must never reach etcd.
+    #[error("the fresh wrap did not unwrap to the same bytes")]
+    NotProved,
+}
+
+/// All versions and exactly one primary; immutable.
+pub struct Keyring {
+    id: KeyringId,
+    generation: u64,
+    /// Version n stands at n - 1: the file has no gaps, for destroyed records stay.
+    versions: Vec<KeyVersion>,
+    primary: usize,
+    wraps: Wraps,
+}
+
+impl Keyring {
+    /// Names the keyring.
+    pub fn id(&self) -> KeyringId {
+        self.id
+    }
+
+    /// Grows by one with every change of the file.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All versions, oldest first.
+    pub fn versions(&self) -> &[KeyVersion] {
+        &self.versions
+    }
+
+    /// The key_id of the one version that wraps.
+    pub fn primary(&self) -> &KeyId {
+        self.versions[self.primary].key_id()
+    }
+
+    /// The same as text.
+    pub fn primary_name(&self) -> &str {
+        self.versions[self.primary].name()
+    }
+
+    /// Wraps `plaintext` (secret) under the primary and proves it: unwraps it again and compares before it answers.
+    ///
+    /// Returns the envelope; the key_id beside it is [`Keyring::primary`] of the same snapshot.
+    /// Errors: [`WrapError::Kek`] when the key fails, [`WrapError::NotProved`] when the proof does.
+    pub fn wrap(&self, purpose: Purpose, plaintext: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, WrapError> {
+        let version = &self.versions[self.primary];
+        let aad = version.associated_data(purpose);
+        let Wraps(kek) = &self.wraps;
+        let wrapped = kek.wrap_key(aad, plaintext, entropy)?;
+        match kek.unwrap_key(aad, &wrapped.nonce, &wrapped.sealed) {
+            Ok(opened) if opened.expose_secret() == plaintext => {}
+            Ok(_) | Err(KekError::Authentication) => return Err(WrapError::NotProved),
+            Err(other) => return Err(other.into()),
+        }
+        Ok(Envelope { header: version.header, nonce: &wrapped.nonce, sealed: &wrapped.sealed }.write())
+    }
+
+    /// Finds the version that `key_id` names, exactly; never another that might do.
+    pub fn find(&self, key_id: &KeyId) -> Result<Unwrapping<'_>, LookupError> {
+        let index = key_id.version.number() as usize - 1;
+        let version = self.versions.get(index).filter(|v| v.header.key_id == *key_id).ok_or(LookupError::Unknown)?;
+        match version.state.unwraps() {
+            Some(kek) => Ok(Unwrapping { version, kek }),
+            None if matches!(version.state, State::Disabled) => Err(LookupError::Disabled),
+            None => Err(LookupError::Destroyed),
+        }
+    }
+
+    /// The one way to make a keyring: `versions` in order and without gaps, one of them primary.
+    fn assemble(id: KeyringId, generation: u64, versions: Vec<KeyVersion>) -> Option<Self> {
+        let mut primaries = versions.iter().enumerate().filter_map(|(at, v)| match &v.state {
+            State::Primary(wraps) => Some((at, wraps.clone())),
+            _ => None,
+        });
+        let (primary, wraps) = primaries.next()?;
+        let unique = primaries.next().is_none();
+        let ordered = versions.iter().zip(1..).all(|(v, n)| v.header.key_id.version.number() == n && v.header.key_id.keyring == id);
+        (unique && ordered).then_some(Self { id, generation, versions, primary, wraps })
+    }
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keyring({}, generation {}, {} versions)", self.id, self.generation, self.versions.len())
+    }
+}
+
+/// A version that may unwrap.
+pub struct Unwrapping<'a> {
+    version: &'a KeyVersion,
+    kek: &'a dyn Kek,
+}
+
+impl<'a> Unwrapping<'a> {
+    /// The key_id as text.
+    pub fn name(&self) -> &'a str {
+        self.version.name()
+    }
+
+    /// Opens `envelope` if it names exactly this version and algorithm; every reason why not is the same error.
+    pub fn unwrap(&self, purpose: Purpose, envelope: &Envelope<'_>) -> Result<SecretBytes, KekError> {
+        if envelope.header != self.version.header {
+            return Err(KekError::Authentication);
+        }
+        self.kek.unwrap_key(self.version.associated_data(purpose), envelope.nonce, envelope.sealed)
+    }
+}
