@@ -1,0 +1,307 @@
+//! Log lines to standard error, by a thread of their own.
+//!
+//! Whoever logs appends to a buffer and goes on; one thread writes it. A reader that stands still (a full pipe) can therefore
+//! never hold up an answer: beyond 1 MiB lines are dropped, counted, and the count is logged when there is room again.
+//! Request lines may wait up to 10 ms to be written together; everything else is written at once. A SIGKILL loses what waits.
+//!
+//! Only levels up to `info` exist in the build (`max_level_info` of the tracing crate): the libraries underneath would log frames
+//! at lower ones, and a frame holds plaintext.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Most bytes that wait for the writer.
+const MAX_WAITING: usize = 1 << 20;
+/// How long a request line may wait for company.
+const LINGER: Duration = Duration::from_millis(10);
+
+#[derive(Default)]
+struct Waiting {
+    text: String,
+    dropped: u64,
+    /// Something other than a request line waits.
+    urgent: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A panic while appending leaves a cut line at worst.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, urgent: bool, write: impl FnOnce(&mut String)) {
+        let mut waiting = self.lock();
+        if waiting.text.len() >= MAX_WAITING {
+            waiting.dropped += 1;
+            return;
+        }
+        let was_idle = waiting.text.is_empty();
+        write(&mut waiting.text);
+        let wake = was_idle || (urgent && !waiting.urgent);
+        waiting.urgent |= urgent;
+        drop(waiting);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+}
+
+/// Where lines go; cheap to clone.
+#[derive(Clone)]
+pub struct Log(Arc<Shared>);
+
+/// Writes out what waits and ends the writer when dropped: `main` holds it to its end.
+pub struct LogGuard {
+    shared: Arc<Shared>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.filled.notify_one();
+        if let Some(writer) = self.writer.take() {
+            // The writer does not panic; if it did, there is nobody left to tell.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Starts the writer of `out` and sends every event of this process through it.
+///
+/// Errors: the system gives no thread, or another subscriber is set already.
+pub fn start(out: impl io::Write + Send + 'static) -> io::Result<(Log, LogGuard)> {
+    let (log, guard) = Log::to(out)?;
+    let subscriber = tracing_subscriber::fmt().with_target(false).with_ansi(false).with_writer(Events(log.clone())).finish();
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+    Ok((log, guard))
+}
+
+impl Log {
+    /// A log whose lines reach `out`, for request lines alone.
+    pub fn to(out: impl io::Write + Send + 'static) -> io::Result<(Self, LogGuard)> {
+        let shared = Arc::new(Shared::default());
+        let writer = std::thread::Builder::new().name("log".into()).spawn({
+            let shared = shared.clone();
+            move || write_lines(&shared, out)
+        })?;
+        Ok((Self(shared.clone()), LogGuard { shared, writer: Some(writer) }))
+    }
+
+    /// Logs one request. Nothing in it is secret; what a stranger chose (uid, key_id) is escaped and cut.
+    pub fn request(&self, request: &Request<'_>) {
+        self.0.append(false, |text| request.write(text));
+    }
+}
+
+/// One answered call.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// When it was answered.
+    pub at: SystemTime,
+    /// `Status`, `Encrypt`, ...
+    pub operation: &'static str,
+    /// `v2` or `v1`.
+    pub api: &'static str,
+    /// The caller's name for it, as sent.
+    pub uid: &'a str,
+    /// The key that was used, or the text that named none.
+    pub key_id: &'a str,
+    /// The gRPC code of the answer, such as `OK`.
+    pub code: &'static str,
+    /// From the parsed request to its answer.
+    pub took: Duration,
+}
+
+impl Request<'_> {
+    fn write(&self, text: &mut String) {
+        let level = if self.code == "OK" { "INFO" } else { "WARN" };
+        // Writing to a String does not fail.
+        let _ = write!(text, "{}  {level} request op={} api={}", humantime::format_rfc3339_micros(self.at), self.operation, self.api);
+        if !self.uid.is_empty() {
+            text.push_str(" uid=");
+            push_foreign(text, self.uid);
+        }
+        if !self.key_id.is_empty() {
+            text.push_str(" key_id=");
+            push_foreign(text, self.key_id);
+        }
+        let _ = writeln!(text, " code={} us={}", self.code, self.took.as_micros());
+    }
+}
+
+/// Longest text of a stranger in a line, in characters.
+const MAX_FOREIGN: usize = 80;
+
+/// Appends `value` bare when it is short and plain, else quoted, escaped and cut.
+pub fn push_foreign(text: &mut String, value: &str) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'/');
+    if value.len() <= MAX_FOREIGN && !value.is_empty() && value.bytes().all(plain) {
+        text.push_str(value);
+        return;
+    }
+    text.push('"');
+    for c in value.chars().take(MAX_FOREIGN) {
+        if c.is_ascii() { text.extend(c.escape_default()) } else { text.extend(c.escape_unicode()) }
+    }
+    text.push('"');
+    if value.chars().nth(MAX_FOREIGN).is_some() {
+        let _ = write!(text, "[{} bytes]", value.len());
+    }
+}
+
+fn write_lines(shared: &Shared, mut out: impl io::Write) {
+    let mut batch = String::new();
+    loop {
+        let mut waiting = shared.lock();
+        while waiting.text.is_empty() && !waiting.closed {
+            waiting = shared.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !waiting.urgent && !waiting.closed {
+            let linger = |w: &mut Waiting| !w.urgent && !w.closed;
+            waiting = shared.filled.wait_timeout_while(waiting, LINGER, linger).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::swap(&mut batch, &mut waiting.text);
+        let dropped = std::mem::take(&mut waiting.dropped);
+        waiting.urgent = false;
+        let closed = waiting.closed;
+        drop(waiting);
+        if dropped > 0 {
+            let _ = writeln!(batch, "{}  WARN log lines dropped count={dropped}", humantime::format_rfc3339_micros(SystemTime::now()));
+        }
+        // Nobody can be told that the log is gone; serving goes on without it.
+        let _ = out.write_all(batch.as_bytes()).and_then(|()| out.flush());
+        batch.clear();
+        if closed {
+            return;
+        }
+    }
+}
+
+/// Takes the lines of the tracing crate.
+struct Events(Log);
+
+impl<'a> MakeWriter<'a> for Events {
+    type Writer = EventWriter;
+
+    fn make_writer(&'a self) -> EventWriter {
+        EventWriter(self.0.clone())
+    }
+}
+
+/// Appends one formatted event.
+struct EventWriter(Log);
+
+impl io::Write for EventWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.0.append(true, |text| text.push_str(&String::from_utf8_lossy(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Hands every write on, and blocks in it until it may go on.
+    struct Gate(mpsc::Sender<String>, mpsc::Receiver<()>);
+
+    impl io::Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            let _ = self.1.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn request<'a>(uid: &'a str, code: &'static str) -> Request<'a> {
+        Request {
+            at: SystemTime::UNIX_EPOCH,
+            operation: "Decrypt",
+            api: "v2",
+            uid,
+            key_id: "kw1.a.1.b",
+            code,
+            took: Duration::from_micros(41),
+        }
+    }
+
+    fn line(uid: &str) -> String {
+        let mut text = String::new();
+        request(uid, "OK").write(&mut text);
+        text
+    }
+
+    #[test]
+    fn a_request_is_one_line_with_its_uid_key_id_code_and_time() {
+        assert_eq!(line("u-1"), "1970-01-01T00:00:00.000000Z  INFO request op=Decrypt api=v2 uid=u-1 key_id=kw1.a.1.b code=OK us=41\n");
+    }
+
+    #[test]
+    fn a_hostile_uid_stays_one_short_line_of_printable_ascii() {
+        for uid in ["a\nb\r\x1b[31m\0", "uid=\"x\" code=OK", &"\u{202e}".repeat(9_000), &"x".repeat(10_000)] {
+            let line = line(uid);
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            assert!(line.trim_end().bytes().all(|b| (0x20..0x7f).contains(&b)), "{line:?}");
+            assert!(line.len() < 1_000, "{} bytes", line.len());
+        }
+        assert!(line("uid=\"x\" code=OK").contains(r#"uid="uid=\"x\" code=OK""#));
+    }
+
+    #[test]
+    fn lines_are_all_written_before_the_guard_is_gone() {
+        let (sent, lines) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        let (log, guard) = Log::to(Gate(sent, gate)).expect("starts");
+        for _ in 0..1_000 {
+            log.request(&request("u", "OK"));
+        }
+        drop(go);
+        drop(guard);
+        assert_eq!(lines.iter().map(|text| text.lines().count()).sum::<usize>(), 1_000);
+    }
+
+    #[test]
+    fn a_reader_that_stands_still_holds_nobody_up_and_the_dropped_lines_are_counted() {
+        let (sent, lines) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        let (log, guard) = Log::to(Gate(sent, gate)).expect("starts");
+        log.request(&request("first", "OK"));
+        let first = lines.recv().expect("the writer stands in its first write");
+        assert!(first.contains("first"));
+        // Every one of these returns although nothing is written.
+        let many = 2 * MAX_WAITING / line("u").len();
+        for _ in 0..many {
+            log.request(&request("u", "OK"));
+        }
+        drop(go);
+        drop(guard);
+        let rest: String = lines.iter().collect();
+        let dropped: usize = rest
+            .lines()
+            .find_map(|l| l.split("log lines dropped count=").nth(1))
+            .and_then(|n| n.parse().ok())
+            .expect("the count is logged");
+        assert_eq!(rest.lines().count() - 1 + dropped, many);
+    }
+}

@@ -1,0 +1,161 @@
+//! The life of the socket: bound at once, peers checked, keys proved, calls answered, drained at the end.
+//!
+//! Until the primary is proved every call fails `Unavailable`, and the service manager hears READY only then. A keyring that does
+//! not load ends the process; nothing is ever made in its place.
+
+mod accept;
+pub mod authority;
+mod connection;
+mod socket;
+
+pub use socket::{MAX_PATH as MAX_SOCKET_PATH, SocketError, SocketSettings, check_path as check_socket_path, is_socket};
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tonic::transport::server::Server;
+
+use crate::entropy::OsEntropy;
+use crate::keyring::Keyring;
+use crate::keyring::store::LoadError;
+use crate::log::Log;
+use crate::service::{Routes, Service, Snapshots};
+use socket::Socket;
+
+/// Most calls of one connection that are worked on at once; gRPC clients wait with more, they are not refused.
+const CALLS_PER_CONNECTION: u32 = 1024;
+/// Most bytes of request headers; an API server sends about 200.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where, and who may connect.
+    pub socket: SocketSettings,
+    /// Serve KMS v1 beside v2.
+    pub v1: bool,
+    /// Accept clients that send the path of the socket as `:authority`.
+    pub legacy_clients: bool,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// How long calls in flight may take to end after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Why serving did not begin, or ended.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The socket could not be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The keyring did not load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The system refused something that does not depend on us.
+    #[error("{step}: {source}")]
+    System {
+        /// What was attempted.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The gRPC server stopped although nobody asked it to.
+    #[error("the gRPC server stopped: {0}")]
+    Stopped(String),
+}
+
+/// What the person who started the plugin is told once it answers.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The primary.
+    pub key_id: String,
+}
+
+/// Serves until SIGTERM or SIGINT. `load` opens and proves the keyring, on a thread that may block; `announce` is called once, when
+/// every call is answered.
+///
+/// Errors: see [`ServeError`]. The socket is gone from its folder when this returns.
+pub async fn serve(
+    settings: Settings,
+    log: Log,
+    load: impl FnOnce() -> Result<Keyring, LoadError> + Send + 'static,
+    announce: impl FnOnce(&Ready),
+) -> Result<(), ServeError> {
+    let system = |step| move |source| ServeError::System { step, source };
+    let mut stop = Stop::new().map_err(system("listen for signals"))?;
+    let socket = Socket::bind(&settings.socket)?;
+    tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
+
+    let snapshots = Snapshots::default();
+    let service = Service::new(snapshots.clone(), Box::new(OsEntropy), log);
+    let routes = Routes::new(Arc::new(service), settings.v1);
+    let (connections, incoming) = tokio::sync::mpsc::channel(1);
+    let accepting = tokio::spawn(accept::accept(socket.listener().map_err(system("listen"))?, settings.clone(), connections));
+    let (drain, draining) = tokio::sync::oneshot::channel::<()>();
+    let mut server = tokio::spawn(
+        Server::builder()
+            .max_concurrent_streams(CALLS_PER_CONNECTION)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .serve_with_incoming_shutdown(routes, tokio_stream::wrappers::ReceiverStream::new(incoming), async {
+                // An error means that the sender is gone, which asks for the same.
+                let _ = draining.await;
+            }),
+    );
+
+    let loading = tokio::task::spawn_blocking(load);
+    let keyring = tokio::select! {
+        loaded = loading => loaded.map_err(|e| ServeError::Stopped(format!("loading the keyring panicked: {e}")))??,
+        () = stop.wait() => return Ok(()),
+    };
+    let ready = Ready { socket: settings.socket.path.clone(), key_id: keyring.primary_name().to_owned() };
+    tracing::info!(key_id = %ready.key_id, versions = keyring.versions().len(), generation = keyring.generation(), "ready");
+    snapshots.publish(keyring);
+    // Without a service manager this does nothing.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(cause = %error, "the service manager could not be told READY");
+    }
+    announce(&ready);
+
+    tokio::select! {
+        () = stop.wait() => {}
+        ended = &mut server => return Err(ServeError::Stopped(format!("{ended:?}"))),
+    }
+    tracing::info!("draining");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    accepting.abort();
+    drop(socket);
+    // The server holds the other end until it has ended.
+    let _ = drain.send(());
+    tokio::select! {
+        _ = &mut server => {}
+        () = tokio::time::sleep(settings.drain) => tracing::warn!(seconds = settings.drain.as_secs(), "calls in flight were cut off"),
+        () = stop.wait() => tracing::warn!("a second signal: calls in flight were cut off"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
