@@ -1,0 +1,92 @@
+//! The command line: parse, call, print. One file per command.
+
+mod advice;
+mod failure;
+#[cfg(feature = "operator")]
+mod generate;
+mod init;
+mod place;
+mod serve;
+#[cfg(feature = "operator")]
+mod status;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Exit;
+
+/// A Kubernetes KMS v2 plugin that holds the key-encryption keys of a cluster.
+#[derive(Parser)]
+#[command(name = "keywright", version, max_term_width = 100, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 check failed,
+            5 runtime (socket, backend), 6 refused by a guard, 7 evidence incomplete.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Init(init::Arguments),
+    #[cfg(feature = "operator")]
+    Status(status::Arguments),
+    #[cfg(feature = "operator")]
+    Completions(generate::CompletionsArguments),
+    #[cfg(feature = "operator")]
+    Man(generate::ManArguments),
+}
+
+/// Runs the command that `args` (with the program's name first) name; prints what there is to say and returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // To standard output for --help and --version, else to standard error; nobody is left to tell if that is closed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
+        #[cfg(feature = "operator")]
+        Command::Status(arguments) => status::run(arguments),
+        #[cfg(feature = "operator")]
+        Command::Completions(arguments) => generate::completions(arguments),
+        #[cfg(feature = "operator")]
+        Command::Man(arguments) => generate::man(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = std::io::stderr().write_all(failure.to_string().as_bytes());
+            failure.exit.into()
+        }
+    }
+}
+
+/// Prints to standard output. A reader that went away is no failure of the command.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_shows_examples() {
+        let mut command = Arguments::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands_mut() {
+            let name = sub.get_name().to_owned();
+            assert!(sub.render_long_help().to_string().contains("Example"), "{name} --help shows no example");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Keywright: a Kubernetes KMS v2 plugin that holds the key-encryption keys of a cluster.
+//!
+//! Each layer imports only what stands below it:
+//!
+//! ```text
+//! cli                      one file per command: parse, call, print
+//! server, service          sockets and peers; gRPC calls and the one table from errors to codes
+//! config, client           settings; the other end of the socket
+//! keyring                  versions, states, snapshots, the file they live in
+//! envelope, key_id         frozen formats; no keys, no I/O
+//! provider                 the narrow `Kek` behaviour and who implements it
+//! durable, ownership       files: written whole or not at all, read only when nobody else could have written them
+//! log, entropy, secret     lines out, randomness in, and the only place where raw key bytes are defined
+//! ```
+//!
+//! What holds everywhere, as "X never does Y", stands in `ARCHITECTURE.md` with the test that shows it.
+
+pub mod cli;
+#[cfg(feature = "operator")]
+pub mod client;
+pub mod config;
+pub mod durable;
+pub mod entropy;
+pub mod envelope;
+pub mod hardening;
+pub mod key_id;
+pub mod keyring;
+pub mod log;
+pub mod ownership;
+pub mod protocol;
+pub mod provider;
+pub mod secret;
+pub mod server;
+pub mod service;
