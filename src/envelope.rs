@@ -10,7 +10,7 @@
 //!      4      8  keyring id
 //!     12      4  version, big endian
 //!     16     16  check
-//!     32  nonce  24 bytes for XAES-256-GCM, 12 for AES-256-GCM
+//!     32  nonce  24 bytes for XAES-256-GCM
 //!      .      n  ciphertext, as long as the plaintext
 //!      .     16  tag
 //! ```

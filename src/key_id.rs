@@ -1,8 +1,8 @@
 //! The stable public name of one key version: `kw1.<keyring id>.<version>.<check>`.
 //!
 //! Frozen format, see `docs/formats.md` section 1: never change it, add another prefix. It is lower case, printable, at most
-//! 64 bytes and unique for ever: the check commits to the key itself, so a restored or forged version with the same number
-//! has another key_id.
+//! 64 bytes and unique for ever: the check commits to the key itself, so a restored version, or one forged by anybody but
+//! the maker of the keyring, has another key_id although it has the same number.
 
 use std::fmt;
 use std::str::FromStr;

@@ -41,6 +41,9 @@ pub(super) fn load(error: &LoadError) -> String {
             "A development keyring is only opened with --dev, and --dev opens nothing else; check `keyring` and `seal` in the configuration.".into()
         }
         LoadError::Seal(SealError::WrongSecret { .. }) => "Restore the credential or key file that belongs to this keyring; nothing was changed.".into(),
+        LoadError::Seal(SealError::NotAlone) => {
+            "Treat every key in it as public: make another keyring and move to it. Nothing was changed.".into()
+        }
         LoadError::Seal(SealError::TooShort(_)) => "Make one with: head -c 32 /dev/urandom > FILE (for a new keyring only).".into(),
         LoadError::Document(DocumentError::Format(_)) => "Install the release that wrote it, or a newer one; nothing was changed.".into(),
         LoadError::NotText | LoadError::Document(_) | LoadError::Canary { .. } | LoadError::Check { .. } | LoadError::Primary => {

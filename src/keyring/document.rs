@@ -176,11 +176,16 @@ impl Document {
         debug_assert_eq!(raw.format, FORMAT);
         let whole = || "the keyring".to_owned();
         decode::<32>("hmac-sha256", whole, &raw.authentication.hmac_sha256)?;
+        let keyring: KeyringId = raw.keyring.parse().map_err(|e| field("keyring", whole(), e))?;
+        // TOML counts to 2^63 - 1.
+        if raw.generation == 0 || i64::try_from(raw.generation).is_err() {
+            return Err(field("generation", whole(), "is not from 1 to 9223372036854775807"));
+        }
         Ok(Self {
-            keyring: raw.keyring.parse().map_err(|e| field("keyring", whole(), e))?,
+            keyring,
             generation: raw.generation,
             slots: raw.slot.into_iter().zip(1..).map(|(slot, n)| slot.checked(n)).collect::<Result<_, _>>()?,
-            versions: raw.version.into_iter().zip(1..).map(|(version, n)| version.checked(n)).collect::<Result<_, _>>()?,
+            versions: raw.version.into_iter().zip(1..).map(|(version, n)| version.checked(keyring, n)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -253,11 +258,19 @@ impl RawSlot {
 }
 
 impl RawVersion {
-    fn checked(self, number: u32) -> Result<VersionRecord, DocumentError> {
+    fn checked(self, keyring: KeyringId, number: u32) -> Result<VersionRecord, DocumentError> {
         let of = || format!("version {number}");
         let key_id: KeyId = self.key_id.parse().map_err(|e| field("key-id", of(), format!("is no key_id: {e}")))?;
         if key_id.version.number() != number {
             return Err(field("key-id", of(), format!("names version {}; versions stand in order and without gaps", key_id.version)));
+        }
+        if key_id.keyring != keyring {
+            return Err(field("key-id", of(), format!("names keyring {}; this is keyring {keyring}", key_id.keyring)));
+        }
+        // It is written back as it was read, so it must be exactly what we write.
+        let created = humantime::parse_rfc3339(&self.created).map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        if created.as_ref() != Ok(&self.created) {
+            return Err(field("created", of(), "is no time of the form 2026-01-02T03:04:05Z"));
         }
         let provider = match self.provider.as_str() {
             "local" => ProviderLabel::Local,

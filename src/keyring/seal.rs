@@ -32,6 +32,9 @@ pub enum SealError {
         /// The kinds that the keyring has, separated by commas.
         present: String,
     },
+    /// A slot that is no secret stands beside one that is.
+    #[error("the keyring has a development slot beside others: its root key stands in the file in clear, whatever else seals it")]
+    NotAlone,
     /// The secret is not the one that the slot was made with.
     #[error("the secret does not open the keyring's {kind} slot: it belongs to another keyring, or the file was changed")]
     WrongSecret {
@@ -117,8 +120,12 @@ impl Opener {
 
     /// Opens the first slot of this opener's kind that it fits.
     ///
-    /// Errors: [`SealError::NoSlot`] if there is none of the kind, else what the last one of the kind said.
+    /// Errors: [`SealError::NotAlone`] if a development slot stands beside others; [`SealError::NoSlot`] if there is none of the kind;
+    /// else what the last one of the kind said.
     pub fn open(&self, slots: &[Slot], keyring: KeyringId) -> Result<SecretKey, SealError> {
+        if slots.len() > 1 && slots.iter().any(|slot| matches!(slot, Slot::InsecureDevelopment(_))) {
+            return Err(SealError::NotAlone);
+        }
         let mut last = None;
         for outcome in slots.iter().filter_map(|slot| slot.open(self, keyring)) {
             match outcome {
@@ -202,6 +209,15 @@ mod tests {
         let slots = [Slot::seal(&Opener::InsecureDevelopment, KEYRING, &root(), &OsEntropy).expect("seals")];
         assert!(Opener::InsecureDevelopment.open(&slots, KEYRING).is_ok());
         assert!(matches!(secret(1).open(&slots, KEYRING), Err(SealError::NoSlot { .. })));
+    }
+
+    #[test]
+    fn a_development_slot_beside_others_opens_for_nobody() {
+        let seal = |opener: &Opener| Slot::seal(opener, KEYRING, &root(), &OsEntropy).expect("seals");
+        let slots = [seal(&secret(1)), seal(&Opener::InsecureDevelopment)];
+        for opener in [secret(1), Opener::InsecureDevelopment] {
+            assert!(matches!(opener.open(&slots, KEYRING), Err(SealError::NotAlone)));
+        }
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! Section 4 of `docs/formats.md`: the keyring file.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use keywright::envelope::{Envelope, Purpose};
+use keywright::key_id::{Check, KeyId, KeyringId, Version};
+use keywright::keyring::document::{self, DocumentError};
+use keywright::keyring::seal::{Opener, SealError};
+use keywright::keyring::store::{self, LoadError};
+use keywright::keyring::{Keyring, LookupError, create};
+use keywright::secret::SecretBytes;
+
+use crate::script::Script;
+use crate::vectors::{Bytes, EveryState, FirstKeyring, Keyrings, load, text};
+
+fn vectors() -> Keyrings {
+    let vectors: Keyrings = load("keyring-1.json");
+    assert_eq!(vectors.format, document::FORMAT);
+    assert!(!vectors.first.is_empty() && !vectors.invalid.is_empty());
+    vectors
+}
+
+fn secret(bytes: &Bytes) -> Opener {
+    Opener::Secret(SecretBytes::from_vec(bytes.0.clone()))
+}
+
+fn opener(vector: &FirstKeyring) -> Opener {
+    vector.secret.as_ref().map_or(Opener::InsecureDevelopment, secret)
+}
+
+fn open(vector: &EveryState) -> Keyring {
+    store::open(&text(&vector.lines), &secret(&vector.secrets[0])).expect("the keyring with every state")
+}
+
+/// The name that the vectors use: the innermost error.
+fn name(error: &LoadError) -> String {
+    let shown = match error {
+        LoadError::Document(inner) => format!("{inner:?}"),
+        LoadError::Seal(inner) => format!("{inner:?}"),
+        other => format!("{other:?}"),
+    };
+    shown.chars().take_while(char::is_ascii_alphabetic).collect()
+}
+
+#[test]
+fn a_first_keyring_made_with_the_entropy_of_a_vector_is_its_file_byte_for_byte() {
+    for vector in &vectors().first {
+        let entropy = Script::new(&vector.entropy.0);
+        let now = UNIX_EPOCH + Duration::from_secs(vector.created_unix);
+        let written = create::keyring(&opener(vector), now, &entropy).expect(&vector.name);
+        assert_eq!(written, text(&vector.lines), "{}", vector.name);
+        assert!(entropy.is_used_up(), "{}: less randomness was used than is documented", vector.name);
+    }
+}
+
+#[test]
+fn a_first_keyring_opens_with_its_own_way_in_only() {
+    let vectors = vectors().first;
+    for (at, vector) in vectors.iter().enumerate() {
+        let keyring = store::open(&text(&vector.lines), &opener(vector)).expect(&vector.name);
+        assert_eq!((keyring.generation(), keyring.versions().len()), (1, 1), "{}", vector.name);
+        let other = &vectors[(at + 1) % vectors.len()];
+        let refused = store::open(&text(&vector.lines), &opener(other)).expect_err(&vector.name);
+        assert!(matches!(refused, LoadError::Seal(SealError::NoSlot { .. })), "{}: {refused}", vector.name);
+    }
+}
+
+#[test]
+fn a_keyring_with_every_state_opens_with_either_of_its_secrets() {
+    let vector = vectors().every_state;
+    for bytes in &vector.secrets {
+        let keyring = store::open(&text(&vector.lines), &secret(bytes)).expect("opens");
+        assert_eq!(keyring.generation(), vector.generation);
+        let found: Vec<_> = keyring.versions().iter().map(|v| (v.key_id().to_string(), v.state().name())).collect();
+        let expected: Vec<_> = vector.versions.iter().map(|v| (v.key_id.clone(), v.state.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+    let wrong = Opener::Secret(SecretBytes::from_vec(vec![0; 32]));
+    let refused = store::open(&text(&vector.lines), &wrong).expect_err("opened by a wrong secret");
+    assert!(matches!(refused, LoadError::Seal(SealError::WrongSecret { .. })), "{refused}");
+}
+
+#[test]
+fn each_version_opens_its_envelope_exactly_when_its_state_allows() {
+    let vector = vectors().every_state;
+    let keyring = open(&vector);
+    for version in &vector.versions {
+        let envelope = Envelope::parse(&version.envelope.0).expect("an envelope");
+        assert_eq!(envelope.header.key_id.to_string(), version.key_id);
+        match keyring.find(&envelope.header.key_id) {
+            Ok(unwrapping) => {
+                assert!(["staged", "primary", "retired"].contains(&version.state.as_str()), "{} unwraps", version.state);
+                let opened = unwrapping.unwrap(Purpose::KmsV2, &envelope).expect("opens");
+                assert_eq!(opened.expose_secret(), version.plaintext.0);
+                assert!(unwrapping.unwrap(Purpose::KmsV1, &envelope).is_err(), "opened for the other purpose");
+            }
+            Err(LookupError::Disabled) => assert_eq!(version.state, "disabled"),
+            Err(LookupError::Destroyed) => assert_eq!(version.state, "destroyed"),
+            Err(LookupError::Unknown) => panic!("{} is not found", version.key_id),
+        }
+    }
+}
+
+#[test]
+fn a_key_id_that_differs_in_one_part_finds_no_version() {
+    let vector = vectors().every_state;
+    let keyring = open(&vector);
+    for version in &vector.versions {
+        let id: KeyId = version.key_id.parse().expect("a key_id");
+        let mut others = vec![KeyId { version: Version::new(u32::MAX).expect("not zero"), ..id }];
+        for at in 0..8 {
+            let mut bytes = *id.keyring.as_bytes();
+            bytes[at] ^= 1;
+            others.push(KeyId { keyring: KeyringId::from_bytes(bytes), ..id });
+        }
+        for at in 0..16 {
+            let mut bytes = *id.check.as_bytes();
+            bytes[at] ^= 1;
+            others.push(KeyId { check: Check::from_bytes(bytes), ..id });
+        }
+        for number in (1..=6).filter(|number| *number != id.version.number()) {
+            others.push(KeyId { version: Version::new(number).expect("not zero"), ..id });
+        }
+        for other in others {
+            assert_eq!(keyring.find(&other).err(), Some(LookupError::Unknown), "{other} for {id}");
+        }
+    }
+}
+
+#[test]
+fn the_primary_wraps_with_the_nonce_of_a_vector_into_its_very_bytes() {
+    let vector = vectors().every_state;
+    let keyring = open(&vector);
+    let primary = vector.versions.iter().find(|v| v.state == "primary").expect("a primary");
+    assert_eq!(keyring.primary().to_string(), primary.key_id);
+    let wrapped = keyring.wrap(Purpose::KmsV2, &primary.plaintext.0, &Script::new(&primary.nonce.0)).expect("wraps");
+    assert_eq!(wrapped, primary.envelope.0);
+}
+
+#[test]
+fn no_flipped_bit_of_an_envelope_opens_under_the_key_it_names_or_under_the_one_it_was_made_with() {
+    let vector = vectors().every_state;
+    let keyring = open(&vector);
+    for version in vector.versions.iter().filter(|v| ["staged", "primary", "retired"].contains(&v.state.as_str())) {
+        let named = version.key_id.parse().expect("a key_id");
+        let mut bytes = version.envelope.0.clone();
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(envelope) = Envelope::parse(&bytes) {
+                for id in [named, envelope.header.key_id] {
+                    let opened = keyring.find(&id).ok().and_then(|unwrapping| unwrapping.unwrap(Purpose::KmsV2, &envelope).ok());
+                    assert!(opened.is_none(), "bit {bit} under {id}");
+                }
+            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn every_defect_of_a_file_is_refused_with_the_error_that_names_it() {
+    let vectors = vectors();
+    let opener = secret(&vectors.every_state.secrets[0]);
+    for vector in &vectors.invalid {
+        let error = store::open(&text(&vector.lines), &opener).expect_err(&vector.defect);
+        assert_eq!(name(&error), vector.error, "{}: {error}", vector.defect);
+    }
+}
+
+#[test]
+fn no_changed_byte_and_no_truncation_of_a_file_loads() {
+    for vector in &vectors().first {
+        let whole = text(&vector.lines);
+        assert!(whole.is_ascii(), "{}", vector.name);
+        let refused = |text: &str, what: &str, at: usize| {
+            assert!(store::open(text, &opener(vector)).is_err(), "{}: {what} {at}", vector.name);
+        };
+        for at in 0..whole.len() {
+            refused(&whole[..at], "cut off at byte", at);
+            refused(&[&whole[..at], &whole[at + 1..]].concat(), "without byte", at);
+            refused(&[&whole[..at], " ", &whole[at..]].concat(), "a space before byte", at);
+            let changed = char::from(whole.as_bytes()[at] ^ 1);
+            refused(&format!("{}{changed}{}", &whole[..at], &whole[at + 1..]), "changed byte", at);
+        }
+        refused(&whole.replace('\n', "\r\n"), "line ends of", 2);
+        refused(&format!("\u{feff}{whole}"), "byte order mark before byte", 0);
+        refused(&format!("{whole}\n"), "line appended after byte", whole.len());
+    }
+}
+
+#[test]
+fn a_file_without_its_authentication_does_not_load() {
+    for vector in &vectors().first {
+        for missing in [1, 2] {
+            let without = text(&vector.lines[..vector.lines.len() - missing]);
+            let error = store::open(&without, &opener(vector)).expect_err(&vector.name);
+            assert!(matches!(error, LoadError::Document(DocumentError::Syntax { .. })), "{}: {error}", vector.name);
+        }
+    }
+}

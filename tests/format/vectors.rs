@@ -1,0 +1,230 @@
+//! The vector files as types. A field that is missing or unknown fails the test: nothing in a vector goes unread.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use keywright::envelope::Purpose;
+use keywright::key_id::{KeyId, KeyringId, Version};
+use keywright::provider::local::LocalKek;
+use keywright::secret::SecretKey;
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
+
+/// Bytes that stand in the file in hexadecimal.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl Bytes {
+    /// A KEK of these bytes.
+    pub(crate) fn kek(&self) -> LocalKek {
+        LocalKek::new(&SecretKey::from_slice(&self.0).expect("a KEK of 32 bytes"))
+    }
+
+    /// These bytes as a keyring id.
+    pub(crate) fn keyring(&self) -> KeyringId {
+        KeyringId::from_bytes(self.0.as_slice().try_into().expect("a keyring id of 8 bytes"))
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base16ct::lower::encode_string(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        base16ct::lower::decode_vec(text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// `key_id.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyIds {
+    pub(crate) valid: Vec<ValidKeyId>,
+    pub(crate) invalid: Vec<InvalidKeyId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidKeyId {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) keyring: Bytes,
+    pub(crate) version: String,
+    pub(crate) check: Bytes,
+    pub(crate) sha256: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidKeyId {
+    pub(crate) defect: String,
+    pub(crate) text: String,
+    /// Name of the `ParseError`.
+    pub(crate) error: String,
+}
+
+/// `envelope-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Envelopes {
+    pub(crate) format: u8,
+    pub(crate) valid: Vec<ValidEnvelope>,
+    pub(crate) invalid: Vec<InvalidEnvelope>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidEnvelope {
+    pub(crate) name: String,
+    pub(crate) kek: Bytes,
+    pub(crate) keyring: Bytes,
+    pub(crate) version: u32,
+    pub(crate) canary: Bytes,
+    pub(crate) check: Bytes,
+    pub(crate) key_id: String,
+    purpose: String,
+    pub(crate) nonce: Bytes,
+    pub(crate) plaintext: Bytes,
+    pub(crate) associated_data: Bytes,
+    pub(crate) envelope: Bytes,
+}
+
+impl ValidEnvelope {
+    pub(crate) fn purpose(&self) -> Purpose {
+        purpose(&self.purpose)
+    }
+
+    pub(crate) fn key_id(&self) -> KeyId {
+        self.key_id.parse().expect("a key_id")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidEnvelope {
+    pub(crate) defect: String,
+    pub(crate) kek: Bytes,
+    purpose: String,
+    pub(crate) envelope: Bytes,
+    /// The `ParseError`, or `does not open`.
+    pub(crate) refused: String,
+}
+
+impl InvalidEnvelope {
+    pub(crate) fn purpose(&self) -> Purpose {
+        purpose(&self.purpose)
+    }
+}
+
+/// `canary-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Canaries {
+    pub(crate) plaintext: Bytes,
+    pub(crate) valid: Vec<ValidCanary>,
+    pub(crate) invalid: Vec<InvalidCanary>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidCanary {
+    pub(crate) name: String,
+    pub(crate) kek: Bytes,
+    pub(crate) keyring: Bytes,
+    pub(crate) version: u32,
+    pub(crate) nonce: Bytes,
+    pub(crate) associated_data: Bytes,
+    pub(crate) canary: Bytes,
+    pub(crate) check: Bytes,
+    pub(crate) key_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidCanary {
+    pub(crate) defect: String,
+    pub(crate) kek: Bytes,
+    pub(crate) keyring: Bytes,
+    pub(crate) version: u32,
+    pub(crate) canary: Bytes,
+}
+
+/// `keyring-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keyrings {
+    pub(crate) format: u32,
+    pub(crate) first: Vec<FirstKeyring>,
+    pub(crate) every_state: EveryState,
+    pub(crate) invalid: Vec<InvalidKeyring>,
+}
+
+/// A keyring just made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FirstKeyring {
+    pub(crate) name: String,
+    /// `None`: a development slot.
+    pub(crate) secret: Option<Bytes>,
+    pub(crate) created_unix: u64,
+    pub(crate) entropy: Bytes,
+    pub(crate) lines: Vec<String>,
+}
+
+/// A keyring with one version in each state.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EveryState {
+    pub(crate) secrets: Vec<Bytes>,
+    pub(crate) generation: u64,
+    pub(crate) versions: Vec<StoredVersion>,
+    pub(crate) lines: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredVersion {
+    pub(crate) key_id: String,
+    pub(crate) state: String,
+    pub(crate) nonce: Bytes,
+    pub(crate) plaintext: Bytes,
+    pub(crate) envelope: Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidKeyring {
+    pub(crate) defect: String,
+    /// Name of the innermost error.
+    pub(crate) error: String,
+    pub(crate) lines: Vec<String>,
+}
+
+/// The file of these lines.
+pub(crate) fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+pub(crate) fn version(number: u32) -> Version {
+    Version::new(number).expect("a version number above zero")
+}
+
+/// Reads `tests/vectors/<name>`.
+pub(crate) fn load<T: DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {name}: {error}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("parse {name}: {error}"))
+}
+
+fn purpose(name: &str) -> Purpose {
+    match name {
+        "kms-v1" => Purpose::KmsV1,
+        "kms-v2" => Purpose::KmsV2,
+        other => panic!("a vector has the unknown purpose {other}"),
+    }
+}
