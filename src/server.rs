@@ -102,6 +102,8 @@ pub async fn serve(
         Server::builder()
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .http2_max_header_list_size(MAX_HEADERS)
+            // The default of 20 would end the connection of an API server whose clients hang up together.
+            .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION as usize))
             .serve_with_incoming_shutdown(routes, tokio_stream::wrappers::ReceiverStream::new(incoming), async {
                 // An error means that the sender is gone, which asks for the same.
                 let _ = draining.await;
