@@ -1,0 +1,94 @@
+//! The project's own commands, as `cargo xtask COMMAND`: what needs more than cargo alone, in the same way here and in CI.
+
+mod bench;
+mod check;
+mod cluster;
+mod fuzz;
+mod install;
+mod run;
+mod stages;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use keywright_testbed::tools::Tools;
+
+use run::TaskError;
+
+/// Time for each fuzz target in `test` and `ci`: enough to run every stored input and to notice a parser that fell over.
+const FUZZ_SECONDS: u32 = 20;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every test, on a fresh machine with Rust and Go: installs or names what is missing, builds the control plane, runs all of it
+    Test {
+        /// Time for each fuzz target
+        #[arg(long, value_name = "SECONDS", default_value_t = FUZZ_SECONDS)]
+        fuzz_seconds: u32,
+    },
+    /// Formats, lints, licences and documentation of both feature sets
+    Check,
+    /// `check`, then `test`, whatever the first one said
+    Ci,
+    /// Builds the Go programs that the tests need: etcd, kube-apiserver, their clients, and two of our own
+    Tools,
+    /// Fuzzes every parser for a bounded time
+    Fuzz {
+        /// Time for each target
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        seconds: u32,
+    },
+    /// A real control plane with the plugin in it, to try things by hand
+    Cluster {
+        #[command(subcommand)]
+        action: cluster::Action,
+    },
+    /// Measures the release build beside the Go reference plugin
+    Bench,
+}
+
+fn main() -> ExitCode {
+    // Every command below names files from the top of the repository.
+    let outcome = std::env::set_current_dir(run::repository())
+        .map_err(|source| TaskError::Io { attempt: format!("enter {}", run::repository().display()), source })
+        .and_then(|()| match Arguments::parse().command {
+            Command::Test { fuzz_seconds } => test::run(fuzz_seconds),
+            Command::Check => check::run(),
+            Command::Ci => ci(),
+            Command::Tools => tools(),
+            Command::Fuzz { seconds } => fuzz::run(seconds),
+            Command::Cluster { action } => cluster::run(action),
+            Command::Bench => bench::run(),
+        });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ci() -> Result<bool, TaskError> {
+    let checked = check::run()?;
+    let tested = test::run(FUZZ_SECONDS)?;
+    if !checked {
+        eprintln!("error: `cargo xtask check` failed; its list is above the tests");
+    }
+    Ok(checked && tested)
+}
+
+fn tools() -> Result<bool, TaskError> {
+    let tools = Tools::build(&mut |line| println!("{line}"))?;
+    println!("all in {}", tools.folder().display());
+    Ok(true)
+}
