@@ -1,0 +1,27 @@
+//! The plugin with a real control plane: etcd, kube-apiserver and systemd, nothing simulated.
+//!
+//! `cargo xtask test` builds the servers once and turns these tests on. What they believe about stored values they read from etcd by
+//! code that shares nothing with the plugin. Whatever a test did, the plugin's output must show neither plaintext nor seed.
+
+#[path = "cluster/bulk.rs"]
+mod bulk;
+#[path = "cluster/crash.rs"]
+mod crash;
+#[path = "cluster/foreign.rs"]
+mod foreign;
+#[path = "cluster/health.rs"]
+mod health;
+#[path = "cluster/kms.rs"]
+mod kms;
+#[path = "cluster/legacy.rs"]
+mod legacy;
+#[path = "cluster/nodes.rs"]
+mod nodes;
+#[path = "cluster/restart.rs"]
+mod restart;
+#[path = "cluster/stack.rs"]
+mod stack;
+#[path = "cluster/systemd.rs"]
+mod systemd;
+#[path = "cluster/values.rs"]
+mod values;

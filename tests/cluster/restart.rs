@@ -1,0 +1,67 @@
+//! Start order, and what an API server with nothing in its memory can read.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use keywright_testbed::apiserver::ApiServer;
+use keywright_testbed::etcd::Etcd;
+use keywright_testbed::plugin::Plugin;
+use keywright_testbed::{scratch, wait};
+
+use crate::stack::{KEYWRIGHT, MARKER, SOON, Stack, bytes, nothing_secret_in, settings, sources, stored, tools};
+
+#[test]
+fn an_api_server_that_starts_anew_reads_everything_that_was_written_before() {
+    let mut stack = Stack::start();
+    for round in 0..3 {
+        for number in 0..10 {
+            let value = bytes(200, round * 10 + number);
+            let answer = stack.api().create_secret(&format!("kept-{}", round * 10 + number), &[("value", &value)]);
+            answer.and_then(|answer| answer.ok()).expect("it is written");
+        }
+        let seen = stack.plugin.log().len();
+        stack.server.restart().expect("the API server starts");
+        for number in 0..(round + 1) * 10 {
+            assert_eq!(stack.api().secret(&format!("kept-{number}")).expect("it is read")["value"], bytes(200, number), "kept-{number}");
+        }
+        // Otherwise it was not the plugin that made this possible.
+        stack.plugin.wait_line_with(seen, SOON, &["op=Decrypt", "code=OK"]).expect("the plugin was asked to decrypt");
+    }
+    let seeds: BTreeSet<_> = sources(&stored(&stack.etcd)).into_iter().map(|(_, source)| source).collect();
+    assert!(seeds.len() >= 3, "each start has a seed of its own, but etcd shows {}", seeds.len());
+    stack.nothing_secret_was_printed();
+}
+
+#[test]
+fn the_plugin_started_anew_opens_what_it_wrapped_before() {
+    let mut stack = Stack::start();
+    stack.api().create_secret("kept", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
+    let status = stack.plugin.stop(SOON).expect("it stops");
+    assert!(status.success(), "{status}");
+    stack.kill_plugin(); // it has ended; this keeps its output
+    stack.start_plugin();
+    stack.server.restart().expect("the API server starts");
+    stack.server.kms_ready(SOON).expect("the API server likes the plugin");
+    assert_eq!(stack.api().secret("kept").expect("it is read")["value"], MARKER);
+    stack.nothing_secret_was_printed();
+}
+
+#[test]
+fn writes_begin_to_work_when_the_plugin_starts_after_the_api_server() {
+    let dir = scratch::folder("keywright").expect("a private folder");
+    let etcd = Etcd::start(tools()).expect("etcd starts");
+    let settings = settings(&dir.path().join("kms.sock"));
+    let server = ApiServer::start_without_plugin(tools(), &etcd, &settings).expect("the API server starts");
+    let refused = server.api().create_secret("early", &[("value", MARKER)]).expect("the API server answers");
+    assert_eq!(refused.status, 500, "{}", refused.text);
+
+    let plugin = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
+    wait::until("a write that works", SOON, || {
+        let answer = server.api().create_secret("late", &[("value", MARKER)]).map_err(|e| e.to_string())?;
+        if answer.status == 201 { Ok(()) } else { Err(answer.text) }
+    })
+    .expect("writes begin to work");
+    assert_eq!(server.api().secret("late").expect("it is read")["value"], MARKER);
+    server.kms_ready(SOON).expect("the API server likes the plugin");
+    nothing_secret_in(&plugin.printed(), plugin.socket(), &stored(&etcd));
+}

@@ -1,0 +1,174 @@
+//! One control plane with one plugin, as most tests want it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
+
+use keywright_testbed::api::Api;
+use keywright_testbed::apiserver::{ApiServer, Settings};
+use keywright_testbed::encryption::{Provider, configuration};
+use keywright_testbed::etcd::Etcd;
+use keywright_testbed::leak;
+use keywright_testbed::plugin::Plugin;
+use keywright_testbed::scratch;
+use keywright_testbed::stored::EncryptedObject;
+use keywright_testbed::tools::Tools;
+use tempfile::TempDir;
+
+use crate::kms;
+
+/// The program under test.
+pub(crate) const KEYWRIGHT: &str = env!("CARGO_BIN_EXE_keywright");
+
+/// The name of the provider in every EncryptionConfiguration here.
+pub(crate) const PROVIDER: &str = "keywright";
+
+/// Part of every value that is written: must be found nowhere but in the API server's answers.
+pub(crate) const MARKER: &[u8] = b"plaintext-marker-4Kd9";
+
+/// Every wait for something that should happen at once or after a known pause.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// The built control plane; a test without it fails and says how to get it.
+pub(crate) fn tools() -> &'static Tools {
+    static TOOLS: LazyLock<Tools> = LazyLock::new(|| Tools::locate().unwrap_or_else(|e| panic!("{e}")));
+    &TOOLS
+}
+
+/// etcd, a development plugin and an API server that uses it.
+pub(crate) struct Stack {
+    // In the order in which they are to be dropped.
+    pub(crate) server: ApiServer,
+    pub(crate) plugin: Plugin,
+    pub(crate) etcd: Etcd,
+    pub(crate) key_id: String,
+    dir: TempDir,
+    /// What plugins that were killed had printed.
+    printed: String,
+}
+
+impl Stack {
+    /// A fresh one, ready for writes.
+    pub(crate) fn start() -> Self {
+        let dir = scratch::folder("keywright").expect("a private folder");
+        let plugin = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
+        let etcd = Etcd::start(tools()).expect("etcd starts");
+        let server = ApiServer::start(tools(), &etcd, &settings(plugin.socket())).expect("the API server starts");
+        server.kms_ready(SOON).expect("the API server likes the plugin");
+        let key_id = plugin.ready().expect("it was ready before");
+        Self { server, plugin, etcd, key_id, dir, printed: String::new() }
+    }
+
+    /// The one that tests share which only write and read.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Stack> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// The API server's client.
+    pub(crate) fn api(&self) -> &Api {
+        self.server.api()
+    }
+
+    /// The plugin's folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Kills the plugin; its output is kept for [`Stack::nothing_secret_was_printed`].
+    pub(crate) fn kill_plugin(&mut self) {
+        self.plugin.kill().expect("the plugin can be killed");
+        self.plugin.log().wait_end(SOON).expect("its output ends with it");
+        self.printed.push_str(&self.plugin.printed());
+    }
+
+    /// Starts the plugin anew, on the same folder, and waits until its keys answer.
+    pub(crate) fn start_plugin(&mut self) {
+        self.plugin = Plugin::dev(Path::new(KEYWRIGHT), self.dir.path()).expect("the plugin starts");
+        assert_eq!(self.plugin.ready().expect("it is ready"), self.key_id, "another key_id after a restart");
+    }
+
+    /// Asserts that nothing the plugin printed, now or before a kill, holds the marker or a seed of anything in etcd.
+    pub(crate) fn nothing_secret_was_printed(&self) {
+        let printed = format!("{}{}", self.printed, self.plugin.printed());
+        nothing_secret_in(&printed, self.plugin.socket(), &stored(&self.etcd));
+    }
+}
+
+/// The settings of an API server with this plugin as the only provider: what it did not encrypt, it could not read either.
+pub(crate) fn settings(socket: &Path) -> Settings {
+    Settings::new(configuration(&[Provider::kms_v2(PROVIDER, socket)]))
+}
+
+/// Every Secret and ConfigMap in etcd, with its key.
+pub(crate) fn stored(etcd: &Etcd) -> Vec<(String, EncryptedObject)> {
+    ["/registry/secrets/", "/registry/configmaps/"]
+        .into_iter()
+        .flat_map(|prefix| etcd.values(prefix).expect("etcd answers"))
+        .map(|(key, value)| {
+            let object = EncryptedObject::from_value(&value).unwrap_or_else(|e| panic!("{key}: {e}"));
+            (key, object)
+        })
+        .collect()
+}
+
+/// The distinct wrapped seeds among them.
+pub(crate) fn sources(stored: &[(String, EncryptedObject)]) -> BTreeSet<(String, Vec<u8>)> {
+    stored.iter().map(|(_, object)| (object.key_id.clone(), object.source.clone())).collect()
+}
+
+/// Asserts that `printed`, a plugin's whole output, holds neither the marker nor any seed; the plugin at `socket` tells the seeds.
+pub(crate) fn nothing_secret_in(printed: &str, socket: &Path, stored: &[(String, EncryptedObject)]) {
+    assert!(printed.contains(" op=Encrypt ") && printed.contains(" code=OK "), "this is not the log of a plugin that was used:\n{printed}");
+    assert_eq!(leak::found_in(printed.as_bytes(), MARKER), [""; 0], "the plaintext is in the plugin's output");
+    let sources = sources(stored);
+    assert!(!sources.is_empty(), "no seed to look for");
+    for (key_id, source) in sources {
+        let seed = kms::decrypt(socket, &key_id, &source).expect("the plugin opens what it made");
+        assert_eq!(seed.len(), 32);
+        assert_eq!(leak::found_in(printed.as_bytes(), &seed), [""; 0], "a seed is in the plugin's output");
+    }
+}
+
+/// `size` bytes that repeat nowhere and begin with the marker as far as there is room.
+pub(crate) fn bytes(size: usize, salt: u64) -> Vec<u8> {
+    // xorshift64*: any generator will do, as long as a failed run can be repeated.
+    let mut state = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let noise = std::iter::repeat_with(move || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes()[0]
+    });
+    MARKER.iter().copied().chain(noise).take(size).collect()
+}
+
+/// A file with a configuration for `serve --config`, its seal key and a first keyring made by `init`; see [`Configured`].
+pub(crate) struct Configured {
+    pub(crate) config: PathBuf,
+    pub(crate) socket: PathBuf,
+    _dir: TempDir,
+}
+
+impl Configured {
+    /// `tables` is added to the file, for example `[kms]` with its keys.
+    pub(crate) fn new(tables: &str) -> Self {
+        let dir = scratch::folder("keywright").expect("a private folder");
+        let path = |name: &str| dir.path().join(name);
+        let seal = path("seal.key");
+        std::fs::write(&seal, bytes(64, 1)).expect("the seal key can be written");
+        std::fs::set_permissions(&seal, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode can be set");
+        let (config, socket) = (path("config.toml"), path("kms.sock"));
+        let text = format!("keyring = {:?}\n[socket]\npath = {socket:?}\n[seal]\nkey_file = {seal:?}\n{tables}", path("keyring"),);
+        std::fs::write(&config, text).expect("the configuration can be written");
+        let config_text = config.display().to_string();
+        keywright_testbed::process::output(KEYWRIGHT, &["init", "--config", &config_text]).expect("init makes a keyring");
+        Self { config, socket, _dir: dir }
+    }
+
+    /// Serves it.
+    pub(crate) fn serve(&self) -> Plugin {
+        Plugin::configured(Path::new(KEYWRIGHT), &self.config, &self.socket).expect("the plugin starts")
+    }
+}
