@@ -1,9 +1,9 @@
-//! Lets in clients that send the path of the socket as `:authority`: KMS v1 clients, and API servers up to Kubernetes 1.31.
+//! Lets in clients that send the path of the socket as `:authority`: KMS v1 clients, and KMS v2 clients up to Kubernetes 1.31.
 //!
-//! They send `/var/run/kms.sock`, or `%2Fvar%2Frun%2Fkms.sock` when built with grpc-go from July 2023 on. Neither is an authority in the
-//! sense of RFC 3986, so the `http` crate refuses it, and h2 resets the stream with PROTOCOL_ERROR before a line of ours runs. With the option
-//! `legacy_clients` every connection is read through [`LegacyAuthority`], which replaces `%` and `/` in the value by `-`. Nothing in KMS
-//! depends on the authority: it is neither logged nor compared.
+//! grpc-go 1.54, for one, sends `/var/run/kms.sock`, and grpc-go 1.65 `%2Fvar%2Frun%2Fkms.sock`; it changed in July 2023. The first is
+//! no authority in the sense of RFC 3986 section 3.2, and the `http` crate refuses both, so that h2 resets the stream with
+//! PROTOCOL_ERROR before a line of ours runs. With the option `legacy_clients` every connection is read through [`LegacyAuthority`],
+//! which replaces `%` and `/` in the value by `-`. Nothing in KMS depends on the authority: it is neither logged nor compared.
 //!
 //! Why it can be done in place: in HPACK's Huffman code (RFC 7541 Appendix B) all three characters have 6 bits, so that a string keeps its
 //! length in either coding, and with it every frame, and the sizes of the entries in both dynamic tables (RFC 7541 section 4.1). A later
@@ -25,6 +25,8 @@ use tonic::transport::server::Connected;
 mod block;
 mod huffman;
 mod patch;
+#[cfg(test)]
+mod tests;
 
 pub use patch::AuthorityPatch;
 

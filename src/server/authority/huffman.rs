@@ -90,3 +90,71 @@ impl Symbol {
         self.bits > 0 && self.bits < BITS && [PERCENT, SLASH].into_iter().any(|old| u32::from(old >> (BITS - self.bits)) == self.code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use httlib_hpack::Encoder;
+
+    /// `text` in the code of an implementation that is not ours, without the length in front.
+    fn encode(text: &[u8]) -> Vec<u8> {
+        let mut block = Vec::new();
+        Encoder::default().encode_indexed_name(1, text.to_vec(), Encoder::HUFFMAN_VALUE, &mut block).expect("encodes");
+        assert!(text.len() <= 16, "the length must fit into one byte");
+        block.split_off(2)
+    }
+
+    fn bits(bytes: &[u8]) -> impl Iterator<Item = bool> + '_ {
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |n| byte >> n & 1 == 1))
+    }
+
+    #[test]
+    fn every_symbol_ends_where_appendix_b_says_and_only_two_are_flipped() {
+        for byte in 0..=u8::MAX {
+            // Eight times the same symbol has as many bytes as the symbol has bits.
+            let eight = encode(&[byte; 8]);
+            let mut symbol = Symbol::NEW;
+            for (n, bit) in bits(&eight).enumerate() {
+                let flips = symbol.push(bit);
+                let ended = (n + 1).is_multiple_of(eight.len());
+                assert_eq!(symbol.is_new(), ended, "byte {byte:#04x}, bit {n}");
+                let expected = match byte {
+                    b'%' if ended => Some(0b00_0011),
+                    b'/' if ended => Some(0b00_1110),
+                    _ => None,
+                };
+                assert_eq!(flips, expected, "byte {byte:#04x}, bit {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_code_is_complete() {
+        assert_eq!(SYMBOLS.iter().map(|(_, n)| n).sum::<u32>(), 257);
+        assert_eq!(ENDS[LONGEST], 1 << LONGEST);
+    }
+
+    #[test]
+    fn flipping_turns_both_characters_into_a_hyphen() {
+        for byte in [b'%', b'/'] {
+            let mut symbol = Symbol::NEW;
+            let flips = bits(&encode(&[byte])).take(6).filter_map(|bit| symbol.push(bit)).next().expect("ends with the sixth bit");
+            assert_eq!(encode(&[byte])[0] ^ flips << 2, encode(b"-")[0]);
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_held_exactly_while_it_can_become_one_of_the_two() {
+        for byte in 0..=u8::MAX {
+            let code = encode(&[byte; 8]);
+            let mut symbol = Symbol::NEW;
+            let mut so_far = 0u8;
+            for (n, bit) in bits(&code).take(5).enumerate() {
+                symbol.push(bit);
+                so_far = so_far << 1 | u8::from(bit);
+                let wanted = !symbol.is_new() && [PERCENT, SLASH].iter().any(|old| old >> (5 - n) == so_far);
+                assert_eq!(symbol.may_be_patched(), wanted, "byte {byte:#04x} after {} bits", n + 1);
+            }
+        }
+    }
+}

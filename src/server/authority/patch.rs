@@ -56,8 +56,8 @@ pub struct AuthorityPatch {
 }
 
 impl AuthorityPatch {
-    /// Most bytes that are not final at any time. A symbol of 6 bits stands in two bytes at most; between them there may be the padding of a
-    /// HEADERS frame and the header of a CONTINUATION. Further CONTINUATION frames, empty ones, are tolerated while they fit in.
+    /// Most bytes that are not final at any time. A symbol of 6 bits stands in two bytes at most; between them there may be the padding of
+    /// a HEADERS frame and the header of a CONTINUATION. Further CONTINUATION frames, empty ones, are tolerated while they fit in.
     pub const MAX_PENDING: usize = 1 + u8::MAX as usize + FRAME_HEADER;
 
     /// At the beginning of a connection.
