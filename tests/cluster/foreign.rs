@@ -16,7 +16,7 @@ fn a_node_with_other_keys_cannot_read_and_the_api_error_says_why() {
     let dir = scratch::folder("other").expect("a private folder");
     let other = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the other plugin starts");
     assert_ne!(other.ready().expect("it is ready"), stack.key_id);
-    let foreign = ApiServer::start_without_plugin(tools(), &stack.etcd, &settings(other.socket()).node(2)).expect("the API server starts");
+    let foreign = ApiServer::start_without_plugin(tools(), &stack.etcd, &settings(other.socket())).expect("the API server starts");
     foreign.kms_ready(SOON).expect("with its own plugin all is well");
 
     let answer = foreign.api().get("/api/v1/namespaces/default/secrets/ours").expect("the API server answers");

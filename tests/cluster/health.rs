@@ -45,4 +45,5 @@ fn the_api_server_counts_our_key_id_and_only_successful_calls() {
     assert!(calls.len() >= 2, "Status and Encrypt at least: {calls:?}");
     assert!(codes.iter().all(|code| *code == "OK"), "{calls:?}");
     assert_eq!(metrics::find(&page, "apiserver_envelope_encryption_invalid_key_id_from_status_total", &[]), []);
+    stack.nothing_secret_was_printed();
 }

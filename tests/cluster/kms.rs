@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use keywright::protocol::v1beta1;
+use keywright::protocol::v1beta1::key_management_service_client::KeyManagementServiceClient as KeyManagementServiceClientV1;
 use keywright::protocol::v2::key_management_service_client::KeyManagementServiceClient;
 use keywright::protocol::v2::{DecryptRequest, EncryptRequest};
 use tokio::net::UnixStream;
@@ -23,14 +25,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the socket.
     pub(crate) fn connect(socket: &Path) -> Result<Self, Status> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
-        let socket = socket.to_owned();
-        let connector = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        let channel = runtime.block_on(Endpoint::from_static("http://localhost").timeout(TIMEOUT).connect_with_connector(connector));
-        let channel = channel.map_err(|e| Status::new(Code::Unavailable, e.to_string()))?;
+        let (runtime, channel) = channel(socket)?;
         Ok(Self { runtime, grpc: KeyManagementServiceClient::new(channel) })
     }
 
@@ -57,4 +52,24 @@ impl Client {
 /// Unwraps one source through a connection of its own.
 pub(crate) fn decrypt(socket: &Path, key_id: &str, ciphertext: &[u8]) -> Result<Vec<u8>, Status> {
     Client::connect(socket)?.decrypt(key_id, ciphertext)
+}
+
+/// Unwraps one DEK of KMS v1 through a connection of its own.
+pub(crate) fn decrypt_v1(socket: &Path, cipher: &[u8]) -> Result<Vec<u8>, Status> {
+    let (runtime, channel) = channel(socket)?;
+    let request = v1beta1::DecryptRequest { version: "v1beta1".to_owned(), cipher: cipher.to_vec() };
+    let mut answer = runtime.block_on(KeyManagementServiceClientV1::new(channel).decrypt(request))?.into_inner();
+    Ok(std::mem::take(&mut answer.plain))
+}
+
+fn channel(socket: &Path) -> Result<(Runtime, Channel), Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+    let socket = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let channel = runtime.block_on(Endpoint::from_static("http://localhost").timeout(TIMEOUT).connect_with_connector(connector));
+    let channel = channel.map_err(|e| Status::new(Code::Unavailable, e.to_string()))?;
+    Ok((runtime, channel))
 }

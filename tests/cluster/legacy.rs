@@ -1,5 +1,6 @@
 //! KMS v1, which API servers still have behind a gate, and its client that says the socket's path where a host name belongs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use keywright_testbed::apiserver::{ApiServer, Settings};
@@ -8,6 +9,7 @@ use keywright_testbed::etcd::Etcd;
 use keywright_testbed::leak;
 use keywright_testbed::stored::KmsValue;
 
+use crate::kms;
 use crate::stack::{Configured, MARKER, PROVIDER, SOON, bytes, tools};
 
 fn v1_server(etcd: &Etcd, socket: &Path) -> ApiServer {
@@ -34,7 +36,7 @@ fn a_kms_v1_api_server_writes_and_reads_over_a_path_socket_with_legacy_clients()
         let value = etcd.value(&format!("/registry/secrets/default/old-{number}")).expect("etcd has it");
         KmsValue::parse(&value).and_then(|value| value.v1_wrapped_dek()).expect("it carries a wrapped DEK")
     });
-    let deks: std::collections::BTreeSet<Vec<u8>> = deks.collect();
+    let deks: BTreeSet<Vec<u8>> = deks.collect();
     assert_eq!(deks.len(), 10, "each write of KMS v1 has a DEK of its own");
 
     let seen = plugin.log().len();
@@ -43,7 +45,12 @@ fn a_kms_v1_api_server_writes_and_reads_over_a_path_socket_with_legacy_clients()
         assert_eq!(server.api().secret(&format!("old-{number}")).expect("it is read")["value"], bytes(200, number), "old-{number}");
     }
     plugin.wait_line_with(seen, SOON, &["op=Decrypt", "api=v1", "code=OK"]).expect("the plugin was asked to decrypt");
-    assert_eq!(leak::found_in(plugin.printed().as_bytes(), MARKER), [""; 0]);
+    let printed = plugin.printed();
+    assert_eq!(leak::found_in(printed.as_bytes(), MARKER), [""; 0]);
+    for wrapped in deks {
+        let dek = kms::decrypt_v1(plugin.socket(), &wrapped).expect("the plugin opens what it made");
+        assert_eq!(leak::found_in(printed.as_bytes(), &dek), [""; 0], "a DEK is in the plugin's output");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use keywright_testbed::plugin::Plugin;
 use keywright_testbed::scratch;
 use tempfile::TempDir;
 
-use crate::stack::{KEYWRIGHT, SOON, bytes, nothing_secret_in, settings, sources, stored, tools};
+use crate::stack::{KEYWRIGHT, SOON, bytes, nothing_secret_printed_by, settings, sources, stored, tools};
 
 const NODES: u8 = 3;
 
@@ -68,7 +68,7 @@ fn each_node_reads_what_the_others_wrote() {
     }
     let stored = stored(&trio.etcd);
     for node in &trio.nodes {
-        nothing_secret_in(&node.plugin.printed(), node.plugin.socket(), &stored);
+        nothing_secret_printed_by(&node.plugin, "", &stored);
     }
 }
 

@@ -8,7 +8,7 @@ use keywright_testbed::etcd::Etcd;
 use keywright_testbed::plugin::Plugin;
 use keywright_testbed::{scratch, wait};
 
-use crate::stack::{KEYWRIGHT, MARKER, SOON, Stack, bytes, nothing_secret_in, settings, sources, stored, tools};
+use crate::stack::{KEYWRIGHT, MARKER, SOON, Stack, bytes, nothing_secret_printed_by, settings, sources, stored, tools};
 
 #[test]
 fn an_api_server_that_starts_anew_reads_everything_that_was_written_before() {
@@ -63,5 +63,5 @@ fn writes_begin_to_work_when_the_plugin_starts_after_the_api_server() {
     .expect("writes begin to work");
     assert_eq!(server.api().secret("late").expect("it is read")["value"], MARKER);
     server.kms_ready(SOON).expect("the API server likes the plugin");
-    nothing_secret_in(&plugin.printed(), plugin.socket(), &stored(&etcd));
+    nothing_secret_printed_by(&plugin, "", &stored(&etcd));
 }

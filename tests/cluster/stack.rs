@@ -71,11 +71,6 @@ impl Stack {
         self.server.api()
     }
 
-    /// The plugin's folder.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Kills the plugin; its output is kept for [`Stack::nothing_secret_was_printed`].
     pub(crate) fn kill_plugin(&mut self) {
         self.plugin.kill().expect("the plugin can be killed");
@@ -91,8 +86,7 @@ impl Stack {
 
     /// Asserts that nothing the plugin printed, now or before a kill, holds the marker or a seed of anything in etcd.
     pub(crate) fn nothing_secret_was_printed(&self) {
-        let printed = format!("{}{}", self.printed, self.plugin.printed());
-        nothing_secret_in(&printed, self.plugin.socket(), &stored(&self.etcd));
+        nothing_secret_printed_by(&self.plugin, &self.printed, &stored(&self.etcd));
     }
 }
 
@@ -118,14 +112,20 @@ pub(crate) fn sources(stored: &[(String, EncryptedObject)]) -> BTreeSet<(String,
     stored.iter().map(|(_, object)| (object.key_id.clone(), object.source.clone())).collect()
 }
 
-/// Asserts that `printed`, a plugin's whole output, holds neither the marker nor any seed; the plugin at `socket` tells the seeds.
-pub(crate) fn nothing_secret_in(printed: &str, socket: &Path, stored: &[(String, EncryptedObject)]) {
-    assert!(printed.contains(" op=Encrypt ") && printed.contains(" code=OK "), "this is not the log of a plugin that was used:\n{printed}");
+/// Asserts that neither the marker nor any seed of `stored` is in what the plugin has printed, nor in what was printed `earlier`.
+///
+/// The plugin itself is asked for the seeds; that it unwraps them is part of what it must not print.
+pub(crate) fn nothing_secret_printed_by(plugin: &Plugin, earlier: &str, stored: &[(String, EncryptedObject)]) {
+    let seen = plugin.log().len();
+    let open =
+        |(key_id, source): (String, Vec<u8>)| kms::decrypt(plugin.socket(), &key_id, &source).expect("the plugin opens what it made");
+    let seeds: Vec<Vec<u8>> = sources(stored).into_iter().map(open).collect();
+    assert!(!seeds.is_empty(), "no seed to look for");
+    plugin.wait_line_with(seen, SOON, &[" op=Decrypt ", " code=OK "]).expect("the plugin logs what it does");
+
+    let printed = format!("{earlier}{}", plugin.printed());
     assert_eq!(leak::found_in(printed.as_bytes(), MARKER), [""; 0], "the plaintext is in the plugin's output");
-    let sources = sources(stored);
-    assert!(!sources.is_empty(), "no seed to look for");
-    for (key_id, source) in sources {
-        let seed = kms::decrypt(socket, &key_id, &source).expect("the plugin opens what it made");
+    for seed in seeds {
         assert_eq!(seed.len(), 32);
         assert_eq!(leak::found_in(printed.as_bytes(), &seed), [""; 0], "a seed is in the plugin's output");
     }

@@ -52,6 +52,7 @@ fn a_changed_secret_is_read_back_as_changed_and_a_deleted_one_is_gone_from_etcd(
     assert_eq!(stack.api().secret("changing").expect("it is read"), BTreeMap::from([("value".to_owned(), MARKER.to_vec())]));
     stack.api().delete(path).and_then(|answer| answer.ok()).expect("it is deleted");
     assert_eq!(stack.etcd.values("/registry/secrets/default/changing").expect("etcd answers"), []);
+    stack.nothing_secret_was_printed();
 }
 
 #[test]
@@ -88,6 +89,7 @@ fn a_list_of_secrets_shows_each_value_identical() {
         let item = items.iter().find(|item| item["metadata"]["name"] == *name).unwrap_or_else(|| panic!("{name} is not in the list"));
         assert_eq!(secret_data(item).expect("its data is base64")["value"], bytes(100, salt), "{name}");
     }
+    stack.nothing_secret_was_printed();
 }
 
 #[test]
@@ -112,6 +114,7 @@ fn what_etcd_holds_begins_with_our_prefix_carries_our_key_id_and_shows_no_plaint
         // The object's own words are plaintext too.
         assert_eq!(leak::found_in(&value, b"looked-at"), [""; 0], "{key} shows the object's name");
     }
+    stack.nothing_secret_was_printed();
 }
 
 #[test]
@@ -127,6 +130,7 @@ fn every_secret_and_configmap_in_etcd_is_under_our_key() {
     for (key, object) in stored {
         assert_eq!(object.key_id, stack.key_id, "{key}");
     }
+    stack.nothing_secret_was_printed();
 }
 
 #[test]
@@ -142,6 +146,7 @@ fn a_value_in_etcd_opens_with_the_seed_that_the_plugin_unwraps_and_only_under_it
     assert_eq!(leak::found_in(&plaintext, MARKER), ["as it is"]);
     assert_eq!(open(&seed, &object.data, "/registry/secrets/default/other"), None);
     assert_eq!(open(&[0; 32], &object.data, key), None);
+    stack.nothing_secret_was_printed();
 }
 
 /// What a current API server does to read a value: `info`, nonce and AES-256-GCM; the key is one block of HKDF-Expand from the seed.

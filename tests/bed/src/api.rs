@@ -98,11 +98,6 @@ impl Api {
         self.request("POST", path, Some(("application/json", object.to_string().as_bytes())))
     }
 
-    /// Replaces the object at `path`.
-    pub fn replace(&self, path: &str, object: &Value) -> Result<Answer> {
-        self.request("PUT", path, Some(("application/json", object.to_string().as_bytes())))
-    }
-
     /// Merges `patch` into the object at `path`.
     pub fn patch(&self, path: &str, patch: &Value) -> Result<Answer> {
         self.request("PATCH", path, Some(("application/merge-patch+json", patch.to_string().as_bytes())))

@@ -122,11 +122,6 @@ impl ApiServer {
         self.process.err()
     }
 
-    /// Writes another EncryptionConfiguration; the server sees it within a minute, or at its next start.
-    pub fn configure(&self, encryption: &str) -> Result<()> {
-        Ok(std::fs::write(encryption_file(self.dir.path()), encryption)?)
-    }
-
     /// Kills it and starts it again: no decrypted DEK is left, and its seed will be a new one.
     pub fn restart(&mut self) -> Result<()> {
         self.restart_until(Readiness::Full)

@@ -152,7 +152,7 @@ impl Trial {
         ])
     }
 
-    /// Starts a program in a session of its own, with its output in a file, and notes it at once.
+    /// Starts a program in a process group of its own, with its output in a file, and notes it at once.
     fn launch(&mut self, name: &str, program: &Path, arguments: &[String]) -> Result<()> {
         let log = File::create(self.log(name))?;
         let child = Command::new(program)

@@ -18,8 +18,6 @@ pub enum Provider {
     },
     /// No encryption.
     Identity,
-    /// AES-CBC with this key, in base64: encryption without any plugin, to try the test bed itself.
-    AesCbc(String),
 }
 
 impl Provider {
@@ -39,7 +37,6 @@ impl Provider {
                 json!({"kms": {"apiVersion": version, "name": name, "endpoint": format!("unix://{socket}"), "timeout": "3s"}})
             }
             Self::Identity => json!({"identity": {}}),
-            Self::AesCbc(secret) => json!({"aescbc": {"keys": [{"name": "key1", "secret": secret}]}}),
         }
     }
 }
