@@ -13,13 +13,13 @@ use crate::secret::SecretBytes;
 /// KMS v2, as served to every kube-apiserver since 1.27.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
 pub mod v2 {
-    tonic::include_proto!("v2");
+    include!(concat!(env!("OUT_DIR"), "/v2.rs"));
 }
 
 /// KMS v1, served when the configuration asks for it.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
 pub mod v1beta1 {
-    tonic::include_proto!("v1beta1");
+    include!(concat!(env!("OUT_DIR"), "/v1beta1.rs"));
 }
 
 /// Largest message that is read, in bytes. The longest valid one (a Decrypt with full annotations) has about half.

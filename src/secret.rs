@@ -82,6 +82,14 @@ impl SecretBytes {
         Ok(end - start)
     }
 
+    /// Appends `bytes`, within the capacity: the value never moves, and so leaves no copy behind.
+    ///
+    /// Panics if there is no room; the caller made room for what it appends.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.0.capacity() - self.0.len(), "secret bytes grow within their capacity only");
+        self.0.extend_from_slice(bytes);
+    }
+
     /// The bytes themselves. Secret: no byte of them may reach a log, an error or a file in clear.
     pub fn expose_secret(&self) -> &[u8] {
         &self.0
@@ -97,8 +105,8 @@ impl SecretBytes {
         self.0.is_empty()
     }
 
-    /// Hands the bytes to the wire: from here on the answer's own `Drop` wipes them (see [`crate::protocol`]).
-    pub fn release_to_caller(mut self) -> Vec<u8> {
+    /// Hands the bytes to a message, whose own `Drop` wipes them from here on (see [`crate::protocol`]).
+    pub fn release_to_message(mut self) -> Vec<u8> {
         std::mem::take(&mut *self.0)
     }
 }

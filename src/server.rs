@@ -5,7 +5,8 @@
 
 mod accept;
 pub mod authority;
-mod connection;
+mod grpc;
+mod quiet;
 mod socket;
 
 pub use socket::{MAX_PATH as MAX_SOCKET_PATH, SocketError, SocketSettings, check_path as check_socket_path, is_socket};
@@ -17,19 +18,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tonic::transport::server::Server;
 
 use crate::entropy::OsEntropy;
 use crate::keyring::Keyring;
 use crate::keyring::store::LoadError;
 use crate::log::Log;
-use crate::service::{Routes, Service, Snapshots};
+use crate::service::{Service, Snapshots};
 use socket::Socket;
-
-/// Most calls of one connection that are worked on at once; gRPC clients wait with more, they are not refused.
-const CALLS_PER_CONNECTION: u32 = 1024;
-/// Most bytes of request headers; an API server sends about 200.
-const MAX_HEADERS: u32 = 16 << 10;
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -93,22 +88,10 @@ pub async fn serve(
     tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
 
     let snapshots = Snapshots::default();
-    let service = Service::new(snapshots.clone(), Box::new(OsEntropy), log);
-    let routes = Routes::new(Arc::new(service), settings.v1);
-    let (connections, incoming) = tokio::sync::mpsc::channel(1);
-    let accepting = tokio::spawn(accept::accept(socket.listener().map_err(system("listen"))?, settings.clone(), connections));
-    let (drain, draining) = tokio::sync::oneshot::channel::<()>();
-    let mut server = tokio::spawn(
-        Server::builder()
-            .max_concurrent_streams(CALLS_PER_CONNECTION)
-            .http2_max_header_list_size(MAX_HEADERS)
-            // The default of 20 would end the connection of an API server whose clients hang up together.
-            .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION as usize))
-            .serve_with_incoming_shutdown(routes, tokio_stream::wrappers::ReceiverStream::new(incoming), async {
-                // An error means that the sender is gone, which asks for the same.
-                let _ = draining.await;
-            }),
-    );
+    let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log, settings.v1));
+    let (drain, draining) = tokio::sync::watch::channel(false);
+    let listener = socket.listener().map_err(system("listen"))?;
+    let mut serving = tokio::spawn(accept::serve(listener, settings.clone(), service, draining));
 
     let loading = tokio::task::spawn_blocking(load);
     let keyring = tokio::select! {
@@ -116,8 +99,9 @@ pub async fn serve(
         () = stop.wait() => return Ok(()),
     };
     let ready = Ready { socket: settings.socket.path.clone(), key_id: keyring.primary_name().to_owned() };
-    tracing::info!(key_id = %ready.key_id, versions = keyring.versions().len(), generation = keyring.generation(), "ready");
+    let (versions, generation) = (keyring.versions().len(), keyring.generation());
     snapshots.publish(keyring);
+    tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
     // Without a service manager this does nothing.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(cause = %error, "the service manager could not be told READY");
@@ -126,16 +110,15 @@ pub async fn serve(
 
     tokio::select! {
         () = stop.wait() => {}
-        ended = &mut server => return Err(ServeError::Stopped(format!("{ended:?}"))),
+        ended = &mut serving => return Err(ServeError::Stopped(format!("{ended:?}"))),
     }
     tracing::info!("draining");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    accepting.abort();
     drop(socket);
-    // The server holds the other end until it has ended.
-    let _ = drain.send(());
+    // It holds the other end until it has ended.
+    let _ = drain.send(true);
     tokio::select! {
-        _ = &mut server => {}
+        _ = &mut serving => {}
         () = tokio::time::sleep(settings.drain) => tracing::warn!(seconds = settings.drain.as_secs(), "calls in flight were cut off"),
         () = stop.wait() => tracing::warn!("a second signal: calls in flight were cut off"),
     }

@@ -1,22 +1,23 @@
 //! Status, Encrypt and Decrypt: one snapshot of the keyring answers one request.
 //!
-//! What a request may do wrong is decided in [`crate::protocol`]; what it gets told is decided in [`refusal`]. Nothing here waits.
+//! A call is a method and the bytes of its protobuf message; what carries them is [`crate::server`]'s business. What a request may do wrong
+//! is decided in [`crate::protocol`]; what it gets told is decided in [`refusal`]. Nothing here waits.
 
 mod kms_v1;
 mod kms_v2;
 pub mod refusal;
-mod route;
-
-pub use route::Routes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
+use prost::Message;
+
 use crate::entropy::Entropy;
 use crate::key_id::KeyId;
 use crate::keyring::{Keyring, LookupError};
 use crate::log::{Log, Request};
+use crate::secret::SecretBytes;
 use refusal::Refusal;
 
 /// The keyring that answers now; none until one was loaded and its primary proved.
@@ -35,52 +36,198 @@ impl Snapshots {
     }
 }
 
+/// Everything that can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// KMS v2.
+    Status,
+    /// KMS v2.
+    Encrypt,
+    /// KMS v2.
+    Decrypt,
+    /// KMS v1.
+    V1Version,
+    /// KMS v1.
+    V1Encrypt,
+    /// KMS v1.
+    V1Decrypt,
+}
+
+impl Method {
+    /// The method at `path`, such as `/v2.KeyManagementService/Status`; those of KMS v1 only if `with_v1`.
+    pub fn at(path: &str, with_v1: bool) -> Option<Self> {
+        match path {
+            "/v2.KeyManagementService/Status" => Some(Self::Status),
+            "/v2.KeyManagementService/Encrypt" => Some(Self::Encrypt),
+            "/v2.KeyManagementService/Decrypt" => Some(Self::Decrypt),
+            "/v1beta1.KeyManagementService/Version" if with_v1 => Some(Self::V1Version),
+            "/v1beta1.KeyManagementService/Encrypt" if with_v1 => Some(Self::V1Encrypt),
+            "/v1beta1.KeyManagementService/Decrypt" if with_v1 => Some(Self::V1Decrypt),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "Status",
+            Self::V1Version => "Version",
+            Self::Encrypt | Self::V1Encrypt => "Encrypt",
+            Self::Decrypt | Self::V1Decrypt => "Decrypt",
+        }
+    }
+
+    const fn api(self) -> &'static str {
+        match self {
+            Self::Status | Self::Encrypt | Self::Decrypt => "v2",
+            Self::V1Version | Self::V1Encrypt | Self::V1Decrypt => "v1",
+        }
+    }
+}
+
 /// What every call needs.
 pub struct Service {
     snapshots: Snapshots,
     entropy: Box<dyn Entropy>,
     log: Log,
+    with_v1: bool,
 }
 
 /// What is said of a call in the log, filled in as it becomes known.
-struct Record<'a> {
-    operation: &'static str,
-    api: &'static str,
-    uid: &'a str,
+#[derive(Default)]
+struct Record {
+    uid: String,
     key_id: String,
 }
 
 impl Service {
-    /// Answers from `snapshots`; nonces come from `entropy`, a line for every call goes to `log`.
-    pub fn new(snapshots: Snapshots, entropy: Box<dyn Entropy>, log: Log) -> Self {
-        Self { snapshots, entropy, log }
+    /// Answers from `snapshots`; nonces come from `entropy`, a line for every call goes to `log`; KMS v1 is served too if `with_v1`.
+    pub fn new(snapshots: Snapshots, entropy: Box<dyn Entropy>, log: Log, with_v1: bool) -> Self {
+        Self { snapshots, entropy, log, with_v1 }
+    }
+
+    /// The method at `path`, if it is served here.
+    pub fn method(&self, path: &str) -> Option<Method> {
+        Method::at(path, self.with_v1)
+    }
+
+    /// Answers one call and logs it: `message` is the protobuf message of the method, as is what is returned, which may be secret.
+    ///
+    /// Errors: see [`Refusal`]. A panic costs this one call.
+    pub fn call(&self, method: Method, message: &[u8]) -> Result<SecretBytes, Refusal> {
+        let start = Instant::now();
+        let mut record = Record::default();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.act(method, message, &mut record))).unwrap_or_else(|_| {
+            tracing::error!(op = method.name(), "a call panicked: a defect of Keywright, please report it");
+            Err(Refusal::Ours)
+        });
+        self.log.request(&Request {
+            at: SystemTime::now(),
+            operation: method.name(),
+            api: method.api(),
+            uid: &record.uid,
+            key_id: &record.key_id,
+            code: outcome.as_ref().err().map_or("OK", |refusal| refusal.code().name()),
+            took: start.elapsed(),
+        });
+        outcome
+    }
+
+    fn act(&self, method: Method, message: &[u8], record: &mut Record) -> Result<SecretBytes, Refusal> {
+        match method {
+            Method::Status => encoded(&self.status(decoded(message)?, record)?),
+            Method::Encrypt => encoded(&self.encrypt(decoded(message)?, record)?),
+            Method::Decrypt => encoded(&self.decrypt(decoded(message)?, record)?),
+            Method::V1Version => encoded(&self.v1_version(decoded(message)?)?),
+            Method::V1Encrypt => encoded(&self.v1_encrypt(decoded(message)?, record)?),
+            Method::V1Decrypt => encoded(&self.v1_decrypt(decoded(message)?, record)?),
+        }
     }
 
     fn snapshot(&self) -> Result<Arc<Keyring>, Refusal> {
         self.snapshots.current().ok_or(Refusal::NotReady)
     }
+}
 
-    /// Runs one call, turns its outcome into an answer and logs it. A panic costs this one call.
-    fn answer<T>(&self, mut record: Record<'_>, act: impl FnOnce(&mut Record<'_>) -> Result<T, Refusal>) -> Result<T, tonic::Status> {
-        let start = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| act(&mut record))).unwrap_or_else(|_| {
-            tracing::error!(op = record.operation, "a call panicked: a defect of Keywright, please report it");
-            Err(Refusal::Ours)
-        });
-        self.log.request(&Request {
-            at: SystemTime::now(),
-            operation: record.operation,
-            api: record.api,
-            uid: record.uid,
-            key_id: &record.key_id,
-            code: outcome.as_ref().err().map_or("OK", |refusal| refusal.code_name()),
-            took: start.elapsed(),
-        });
-        outcome.map_err(tonic::Status::from)
-    }
+fn decoded<M: Message + Default>(message: &[u8]) -> Result<M, Refusal> {
+    M::decode(message).map_err(|_| Refusal::NotTheMessage)
+}
+
+/// Encodes an answer into memory of its size, so that nothing is left behind by growing.
+fn encoded(answer: &impl Message) -> Result<SecretBytes, Refusal> {
+    let mut bytes = Vec::with_capacity(answer.encoded_len());
+    answer.encode_raw(&mut bytes);
+    Ok(SecretBytes::from_vec(bytes))
 }
 
 /// Parses a key_id that somebody sent. A malformed one names no key of ours, as an unknown one does.
 fn parse_key_id(text: &str) -> Result<KeyId, Refusal> {
     text.parse().map_err(|_| Refusal::from(LookupError::Unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::OsEntropy;
+    use crate::keyring::seal::Opener;
+    use crate::keyring::store;
+    use crate::protocol::v2;
+
+    const SAMPLE: &str = include_str!("../keys/insecure-format-1/two-versions.keyring");
+
+    fn service(ready: bool) -> (Service, crate::log::LogGuard) {
+        let snapshots = Snapshots::default();
+        if ready {
+            snapshots.publish(store::open(SAMPLE, &Opener::InsecureDevelopment).expect("opens"));
+        }
+        let (log, guard) = Log::to(std::io::sink()).expect("starts");
+        (Service::new(snapshots, Box::new(OsEntropy), log, false), guard)
+    }
+
+    #[test]
+    fn nothing_is_answered_before_a_keyring_is_published() {
+        let (service, _guard) = service(false);
+        for method in [Method::Status, Method::Encrypt] {
+            let request = v2::EncryptRequest { plaintext: vec![1; 32], uid: "u".into() };
+            assert_eq!(service.call(method, &request.encode_to_vec()).err(), Some(Refusal::NotReady));
+        }
+    }
+
+    #[test]
+    fn status_and_encrypt_name_the_same_key_and_decrypt_gives_back_what_encrypt_was_given() {
+        let (service, _guard) = service(true);
+        let status: v2::StatusResponse = decoded(service.call(Method::Status, &[]).expect("answers").expose_secret()).expect("decodes");
+        let request = v2::EncryptRequest { plaintext: vec![7; 32], uid: "u".into() };
+        let answer = service.call(Method::Encrypt, &request.encode_to_vec()).expect("answers");
+        let encrypted: v2::EncryptResponse = decoded(answer.expose_secret()).expect("decodes");
+        assert_eq!((status.version.as_str(), status.healthz.as_str()), ("v2", "ok"));
+        assert_eq!(encrypted.key_id, status.key_id);
+        let request = v2::DecryptRequest {
+            ciphertext: encrypted.ciphertext,
+            uid: "u".into(),
+            key_id: encrypted.key_id,
+            annotations: encrypted.annotations,
+        };
+        let answer = service.call(Method::Decrypt, &request.encode_to_vec()).expect("answers");
+        let decrypted: v2::DecryptResponse = decoded(answer.expose_secret()).expect("decodes");
+        assert_eq!(decrypted.plaintext, [7; 32]);
+    }
+
+    #[test]
+    fn bytes_that_are_not_the_message_are_refused() {
+        let (service, _guard) = service(true);
+        // Field 3 of DecryptRequest, key_id, with one byte that is not UTF-8.
+        for message in [&[0x1a, 1, 0xff][..], &[0x0a, 0xff], &[0xff; 12]] {
+            assert_eq!(service.call(Method::Decrypt, message).err(), Some(Refusal::NotTheMessage));
+        }
+    }
+
+    #[test]
+    fn methods_of_kms_v1_are_there_only_when_asked_for() {
+        assert_eq!(Method::at("/v1beta1.KeyManagementService/Version", false), None);
+        assert_eq!(Method::at("/v1beta1.KeyManagementService/Version", true), Some(Method::V1Version));
+        for path in ["/v2alpha1.KeyManagementService/Status", "/v2.KeyManagementService/status", "v2.KeyManagementService/Status", "/", ""]
+        {
+            assert_eq!(Method::at(path, true), None, "{path}");
+        }
+    }
 }

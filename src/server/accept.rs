@@ -1,39 +1,68 @@
 //! Accepts connections: who connects is checked by the kernel's word before a byte is read, and they are counted.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 
-use super::Settings;
-use super::connection::Connection;
+use super::authority::LegacyAuthority;
+use super::quiet::QuietStream;
+use super::{Settings, SocketSettings, grpc};
+use crate::service::Service;
 
 /// How long to wait when the system has no file handle left; the connections that wait stay in its queue.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Hands every admitted connection to `connections`, until its receiver is gone.
-pub(super) async fn accept(listener: UnixListener, settings: Settings, connections: mpsc::Sender<io::Result<Connection>>) {
+/// Serves every admitted connection until `stop` says so; returns when the last of them has ended.
+pub(super) async fn serve(listener: UnixListener, settings: Settings, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(settings.max_connections));
+    let mut connections = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::error!(cause = %error, "accept failed");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+        let accepted = tokio::select! {
+            accepted = next(&listener) => accepted,
+            // Reaped as they end, so that the set does not grow; a panic of one is said by the runtime and ends that one.
+            Some(_) = connections.join_next() => continue,
+            _ = stop.changed() => break,
         };
-        let Some(connection) = admit(stream, &settings, &places) else { continue };
-        if connections.send(Ok(connection)).await.is_err() {
-            return;
+        let Some(stream) = accepted else { continue };
+        if let Some(place) = admit(&stream, &settings.socket, &places) {
+            connections.spawn(connection(stream, place, settings.legacy_clients, service.clone(), stop.clone()));
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: UnixStream, _place: OwnedSemaphorePermit, legacy: bool, service: Arc<Service>, stop: watch::Receiver<bool>) {
+    let ended = match QuietStream::new(stream) {
+        Ok(stream) if legacy => grpc::serve(LegacyAuthority::new(stream), service, stop).await,
+        Ok(stream) => grpc::serve(stream, service, stop).await,
+        Err(error) => return tracing::error!(cause = %error, "a connection could not be served"),
+    };
+    // A peer that just goes away is an I/O error; only one that breaks the protocol is worth a line.
+    if let Err(error) = ended
+        && !error.is_io()
+    {
+        tracing::warn!(cause = %error, "connection ended");
+    }
+}
+
+/// The next connection; nothing after a failure that was logged and waited out.
+async fn next(listener: &UnixListener) -> Option<UnixStream> {
+    match listener.accept().await {
+        Ok((stream, _)) => Some(stream),
+        Err(error) => {
+            tracing::error!(cause = %error, "accept failed");
+            tokio::time::sleep(PAUSE).await;
+            None
         }
     }
 }
 
-/// The connection, or nothing after logging why not; a refused stream is closed by being dropped.
-fn admit(stream: UnixStream, settings: &Settings, places: &Arc<Semaphore>) -> Option<Connection> {
+/// A place for the peer of `stream`, or nothing after logging why not; a refused stream is closed by being dropped.
+fn admit(stream: &UnixStream, settings: &SocketSettings, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     let peer = match stream.peer_cred() {
         Ok(peer) => peer,
         Err(error) => {
@@ -42,7 +71,7 @@ fn admit(stream: UnixStream, settings: &Settings, places: &Arc<Semaphore>) -> Op
         }
     };
     let (uid, pid) = (peer.uid(), peer.pid().unwrap_or(0));
-    if !settings.socket.allow_uids.contains(&uid) {
+    if !settings.allow_uids.contains(&uid) {
         tracing::warn!(uid, pid, reason = "uid is not on the allow-list (socket.allow_uids)", "connection refused");
         return None;
     }
@@ -51,5 +80,5 @@ fn admit(stream: UnixStream, settings: &Settings, places: &Arc<Semaphore>) -> Op
         return None;
     };
     tracing::info!(uid, pid, "connected");
-    Some(Connection::new(stream, settings.legacy_clients, place))
+    Some(place)
 }

@@ -1,18 +1,85 @@
-//! The one table from our errors to gRPC codes and texts.
+//! The one table from errors to gRPC codes and texts.
 //!
 //! The API server puts the text into its log and its health endpoints, so it is short, stable and names nothing but the fault.
-//! `docs/grpc-codes.md` shows the table, with what the gRPC stack refuses by itself before our code runs.
+//! `docs/grpc-codes.md` shows the table.
 
 use thiserror::Error;
-use tonic::{Code, Status};
 
 use crate::keyring::{LookupError, WrapError};
 use crate::protocol::Malformed;
 use crate::provider::KekError;
 
+/// The gRPC codes that are answered here, with their numbers (grpc/grpc, statuscodes.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are gRPC's own names")]
+pub enum Code {
+    Ok = 0,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    FailedPrecondition = 9,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+}
+
+impl Code {
+    /// Its name, as the API server shows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::InvalidArgument => "InvalidArgument",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::NotFound => "NotFound",
+            Self::FailedPrecondition => "FailedPrecondition",
+            Self::OutOfRange => "OutOfRange",
+            Self::Unimplemented => "Unimplemented",
+            Self::Internal => "Internal",
+            Self::Unavailable => "Unavailable",
+            Self::DataLoss => "DataLoss",
+        }
+    }
+
+    /// Its number, as it stands in the trailers.
+    pub const fn number(self) -> &'static str {
+        match self {
+            Self::Ok => "0",
+            Self::InvalidArgument => "3",
+            Self::DeadlineExceeded => "4",
+            Self::NotFound => "5",
+            Self::FailedPrecondition => "9",
+            Self::OutOfRange => "11",
+            Self::Unimplemented => "12",
+            Self::Internal => "13",
+            Self::Unavailable => "14",
+            Self::DataLoss => "15",
+        }
+    }
+}
+
 /// Why a call is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
+    /// No such path is served.
+    #[error("no such method here")]
+    NoSuchMethod,
+    /// Longer than [`crate::protocol::MAX_MESSAGE`].
+    #[error("message is over 65536 bytes")]
+    TooLong,
+    /// The message says that it is compressed.
+    #[error("compressed messages are not accepted")]
+    Compressed,
+    /// Cut short, or more than one.
+    #[error("not exactly one message")]
+    NotOneMessage,
+    /// The rest of the message did not arrive.
+    #[error("the message did not arrive in time")]
+    Late,
+    /// Not the protobuf message of the method.
+    #[error("not the message of this method")]
+    NotTheMessage,
     /// No keyring is loaded and proved yet.
     #[error("keyring is not ready yet")]
     NotReady,
@@ -34,36 +101,16 @@ impl Refusal {
     /// The gRPC code.
     pub const fn code(self) -> Code {
         match self {
+            Self::NoSuchMethod | Self::Compressed => Code::Unimplemented,
+            Self::TooLong => Code::OutOfRange,
+            Self::Late => Code::DeadlineExceeded,
             Self::NotReady => Code::Unavailable,
             Self::Malformed(_) => Code::InvalidArgument,
             Self::Lookup(LookupError::Unknown) => Code::NotFound,
             Self::Lookup(LookupError::Disabled | LookupError::Destroyed) => Code::FailedPrecondition,
             Self::DoesNotOpen => Code::DataLoss,
-            Self::Ours => Code::Internal,
+            Self::NotOneMessage | Self::NotTheMessage | Self::Ours => Code::Internal,
         }
-    }
-
-    /// Its name, as the API server shows it.
-    pub const fn code_name(self) -> &'static str {
-        match self {
-            Self::NotReady => "Unavailable",
-            Self::Malformed(_) => "InvalidArgument",
-            Self::Lookup(LookupError::Unknown) => "NotFound",
-            Self::Lookup(LookupError::Disabled | LookupError::Destroyed) => "FailedPrecondition",
-            Self::DoesNotOpen => "DataLoss",
-            Self::Ours => "Internal",
-        }
-    }
-}
-
-/// The answer to a path of no service of ours; unknown methods of ours get the same code from the generated code.
-pub(super) fn unknown_service() -> Status {
-    Status::unimplemented("no such service here")
-}
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code(), refusal.to_string())
     }
 }
 
@@ -92,7 +139,13 @@ impl From<WrapError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 11] = [
+    const ALL: [Refusal; 17] = [
+        Refusal::NoSuchMethod,
+        Refusal::TooLong,
+        Refusal::Compressed,
+        Refusal::NotOneMessage,
+        Refusal::Late,
+        Refusal::NotTheMessage,
         Refusal::NotReady,
         Refusal::Malformed(Malformed::Plaintext),
         Refusal::Malformed(Malformed::Ciphertext),
@@ -110,11 +163,17 @@ mod tests {
     fn the_documented_table_is_the_one_in_force() {
         let documented = include_str!("../../docs/grpc-codes.md");
         for refusal in ALL {
-            let row = format!("| `{}` | `{}` |", refusal.code_name(), refusal);
+            let row = format!("| `{}` | `{}` |", refusal.code().name(), refusal);
             assert!(documented.contains(&row), "docs/grpc-codes.md lacks the row {row}");
-            assert_eq!(format!("{:?}", refusal.code()), refusal.code_name());
         }
-        let rows = documented.lines().skip_while(|l| *l != "## From our own code").take_while(|l| *l != "## From the gRPC stack");
+        let rows = documented.lines().skip_while(|l| *l != "## As gRPC answers").take_while(|l| *l != "## Below gRPC");
         assert_eq!(rows.filter(|l| l.starts_with("| `")).count(), ALL.len(), "a row too many");
+    }
+
+    #[test]
+    fn the_number_in_the_trailers_is_the_one_of_the_code() {
+        for code in ALL.map(Refusal::code).into_iter().chain([Code::Ok]) {
+            assert_eq!(code.number(), (code as u8).to_string());
+        }
     }
 }
