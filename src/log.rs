@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Most bytes that wait for the writer.
 const MAX_WAITING: usize = 1 << 20;
+/// Most memory that is kept for the next lines.
+const KEPT: usize = 64 << 10;
 /// How long a request line may wait for company.
 const LINGER: Duration = Duration::from_millis(10);
 
@@ -183,6 +185,8 @@ fn write_lines(shared: &Shared, mut out: impl io::Write) {
         // Nobody can be told that the log is gone; serving goes on without it.
         let _ = out.write_all(batch.as_bytes()).and_then(|()| out.flush());
         batch.clear();
+        // What a burst needed is not kept for ever.
+        batch.shrink_to(KEPT);
         if closed {
             return;
         }

@@ -90,6 +90,11 @@ impl SecretBytes {
         self.0.extend_from_slice(bytes);
     }
 
+    /// The first `N` bytes, to be written over; `None` if there are fewer.
+    pub fn first_chunk_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.0.first_chunk_mut()
+    }
+
     /// The bytes themselves. Secret: no byte of them may reach a log, an error or a file in clear.
     pub fn expose_secret(&self) -> &[u8] {
         &self.0

@@ -20,6 +20,9 @@ use crate::log::{Log, Request};
 use crate::secret::SecretBytes;
 use refusal::Refusal;
 
+/// Bytes in front of an answer that are left to whatever carries it, so that its own framing needs no copy.
+pub const ROOM: usize = 5;
+
 /// The keyring that answers now; none until one was loaded and its primary proved.
 #[derive(Clone, Default)]
 pub struct Snapshots(Arc<RwLock<Option<Arc<Keyring>>>>);
@@ -110,7 +113,8 @@ impl Service {
         Method::at(path, self.with_v1)
     }
 
-    /// Answers one call and logs it: `message` is the protobuf message of the method, as is what is returned, which may be secret.
+    /// Answers one call and logs it: `message` is the protobuf message of the method, as is what is returned behind [`ROOM`] zero bytes.
+    /// Either may be secret.
     ///
     /// Errors: see [`Refusal`]. A panic costs this one call.
     pub fn call(&self, method: Method, message: &[u8]) -> Result<SecretBytes, Refusal> {
@@ -154,7 +158,8 @@ fn decoded<M: Message + Default>(message: &[u8]) -> Result<M, Refusal> {
 
 /// Encodes an answer into memory of its size, so that nothing is left behind by growing.
 fn encoded(answer: &impl Message) -> Result<SecretBytes, Refusal> {
-    let mut bytes = Vec::with_capacity(answer.encoded_len());
+    let mut bytes = Vec::with_capacity(ROOM + answer.encoded_len());
+    bytes.extend_from_slice(&[0; ROOM]);
     answer.encode_raw(&mut bytes);
     Ok(SecretBytes::from_vec(bytes))
 }
@@ -195,10 +200,11 @@ mod tests {
     #[test]
     fn status_and_encrypt_name_the_same_key_and_decrypt_gives_back_what_encrypt_was_given() {
         let (service, _guard) = service(true);
-        let status: v2::StatusResponse = decoded(service.call(Method::Status, &[]).expect("answers").expose_secret()).expect("decodes");
+        let status: v2::StatusResponse =
+            decoded(&service.call(Method::Status, &[]).expect("answers").expose_secret()[ROOM..]).expect("decodes");
         let request = v2::EncryptRequest { plaintext: vec![7; 32], uid: "u".into() };
         let answer = service.call(Method::Encrypt, &request.encode_to_vec()).expect("answers");
-        let encrypted: v2::EncryptResponse = decoded(answer.expose_secret()).expect("decodes");
+        let encrypted: v2::EncryptResponse = decoded(&answer.expose_secret()[ROOM..]).expect("decodes");
         assert_eq!((status.version.as_str(), status.healthz.as_str()), ("v2", "ok"));
         assert_eq!(encrypted.key_id, status.key_id);
         let request = v2::DecryptRequest {
@@ -208,7 +214,7 @@ mod tests {
             annotations: encrypted.annotations,
         };
         let answer = service.call(Method::Decrypt, &request.encode_to_vec()).expect("answers");
-        let decrypted: v2::DecryptResponse = decoded(answer.expose_secret()).expect("decodes");
+        let decrypted: v2::DecryptResponse = decoded(&answer.expose_secret()[ROOM..]).expect("decodes");
         assert_eq!(decrypted.plaintext, [7; 32]);
     }
 

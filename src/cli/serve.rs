@@ -69,6 +69,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 /// What `init` does, for a development keyring, if it was not done before.
 fn make_once(folder: &DevFolder, opener: &Opener) -> Result<(), Failure> {
     folder.create()?;
+    // What stands there is loaded, or refused, like any other keyring; making one for nothing would slow every start.
+    if folder.keyring().symlink_metadata().is_ok() {
+        return Ok(());
+    }
     match store::create(&folder.keyring(), opener, SystemTime::now(), &OsEntropy) {
         Ok(_) | Err(InitError::Create(durable::CreateError::Exists(_))) => Ok(()),
         Err(error) => {

@@ -5,9 +5,9 @@
 //! `application/grpc`, one length-prefixed message each way, the outcome in the trailers. Everything a peer can do wrong below that is
 //! checked by h2, with the limits set in [`Limits`].
 
-use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,10 +21,11 @@ use tokio::sync::watch;
 use crate::protocol::MAX_MESSAGE;
 use crate::secret::SecretBytes;
 use crate::service::refusal::{Code, Refusal};
-use crate::service::{Method, Service};
+use crate::service::{Method, ROOM, Service};
 
 /// Length of what stands before a message: compressed or not, and its length.
 const PREFIX: usize = 5;
+const _: () = assert!(PREFIX == ROOM, "an answer has room for the prefix in front of it");
 /// Most calls of one connection that are under way at once; gRPC clients wait with more, they are not refused.
 const CALLS: u32 = 1024;
 /// Most bytes of request headers; an API server sends about 200.
@@ -54,44 +55,64 @@ where
         return Ok(());
     };
     let mut connection = connection?;
-    let mut stopping = *stop.borrow_and_update();
-    if stopping {
-        connection.graceful_shutdown();
-    }
+    // Made once: to begin and give up such a wait for every call would cost more than the call's own routing.
+    let mut stopped = pin!(async move {
+        // An error means that the sender is gone, which asks for the same.
+        let _ = stop.wait_for(|stop| *stop).await;
+    });
+    let mut stopping = false;
     loop {
         let accepted = tokio::select! {
-            accepted = connection.accept() => accepted,
-            _ = stop.changed(), if !stopping => {
+            biased;
+            () = &mut stopped, if !stopping => {
                 stopping = true;
                 connection.graceful_shutdown();
                 continue;
             }
+            accepted = connection.accept() => accepted,
         };
         let Some(accepted) = accepted else { return Ok(()) };
         let (request, respond) = accepted?;
-        let mut call = Box::pin(call(request, respond, service.clone()));
-        // The message came with its headers almost always, and no call waits for anything else: answered here and now, without a task.
-        if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(call);
-        }
+        begin(request, respond, &service);
     }
 }
 
-/// One call from its headers to its trailers. A peer that has gone away meanwhile is not told.
-async fn call(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, service: Arc<Service>) {
+/// Answers a call here and now if its message is here, as it almost always is, for it came with the headers; else in a task of its own.
+fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, service: &Arc<Service>) {
     if let Some(status) = not_grpc(&request) {
         let mut response = Response::new(());
         *response.status_mut() = status;
         // An error means that the peer has reset the stream.
-        let _ = respond.send_response(response, true);
+        let _ = { respond }.send_response(response, true);
         return;
     }
-    let outcome = match service.method(request.uri().path()) {
-        Some(method) => answer(&service, method, request.into_body()).await,
-        None => Err(Failure::Refused(Refusal::NoSuchMethod)),
+    let Some(method) = service.method(request.uri().path()) else {
+        return end(respond, Err(Failure::Refused(Refusal::NoSuchMethod)));
     };
+    let mut body = request.into_body();
+    match body.poll_data(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(first))) if body.is_end_stream() => {
+            let outcome = body.flow_control().release_capacity(first.len()).map_err(Failure::from);
+            // Whole in one piece: nothing is copied.
+            end(respond, outcome.and_then(|()| Ok(service.call(method, message(&first)?)?)));
+        }
+        Poll::Ready(None) => end(respond, Err(Failure::Refused(Refusal::NotOneMessage))),
+        Poll::Ready(Some(Err(_))) => {}
+        first => {
+            let first = match first {
+                Poll::Ready(Some(Ok(first))) => Some(first),
+                _ => None,
+            };
+            let service = service.clone();
+            tokio::spawn(async move { end(respond, answer(&service, method, first, body).await) });
+        }
+    }
+}
+
+/// Sends the outcome of a call. A peer that has gone away meanwhile is not told.
+fn end(respond: SendResponse<Bytes>, outcome: Result<SecretBytes, Failure>) {
     let _ = match outcome {
-        Ok(message) => send(respond, message),
+        Ok(answer) => send(respond, answer),
         Err(Failure::Refused(refusal)) => refuse(respond, refusal),
         Err(Failure::Reset) => Ok(()),
     };
@@ -125,42 +146,33 @@ fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
     if grpc { None } else { Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) }
 }
 
-async fn answer(service: &Service, method: Method, mut body: RecvStream) -> Result<SecretBytes, Failure> {
-    let Some(first) = body.data().await else { return Err(Refusal::NotOneMessage.into()) };
-    let first = first?;
-    body.flow_control().release_capacity(first.len())?;
-    if body.is_end_stream() {
-        // Whole in one piece: nothing is copied.
-        return Ok(service.call(method, message(&first)?)?);
-    }
-    if let Some([_, length @ ..]) = first.first_chunk::<PREFIX>()
-        && u32::from_be_bytes(*length) as usize > MAX_MESSAGE
-    {
-        return Err(Refusal::TooLong.into());
-    }
-    let rest = tokio::time::timeout(PATIENCE, collect(first, &mut body)).await;
-    let whole = rest.map_err(|_| Refusal::Late)??;
+/// Waits for the rest of a message, then calls.
+async fn answer(service: &Service, method: Method, first: Option<Bytes>, mut body: RecvStream) -> Result<SecretBytes, Failure> {
+    let whole = tokio::time::timeout(PATIENCE, collect(first, &mut body)).await.map_err(|_| Refusal::Late)??;
     Ok(service.call(method, message(whole.expose_secret())?)?)
 }
 
 /// The bytes of `first` and of all that follows it. They may be secret.
-async fn collect(first: Bytes, body: &mut RecvStream) -> Result<SecretBytes, Failure> {
+async fn collect(first: Option<Bytes>, body: &mut RecvStream) -> Result<SecretBytes, Failure> {
     let mut whole = SecretBytes::with_capacity(PREFIX + MAX_MESSAGE);
-    let mut next = Some(first);
+    let mut next = first.map(Ok);
+    if next.is_none() {
+        next = body.data().await;
+    }
     while let Some(bytes) = next {
+        let bytes = bytes?;
+        body.flow_control().release_capacity(bytes.len())?;
         // Within the capacity, so that it never moves and leaves nothing behind.
         if whole.len() + bytes.len() > PREFIX + MAX_MESSAGE {
             return Err(Refusal::TooLong.into());
         }
         whole.extend(&bytes);
-        next = match body.data().await {
-            Some(bytes) => {
-                let bytes = bytes?;
-                body.flow_control().release_capacity(bytes.len())?;
-                Some(bytes)
-            }
-            None => None,
-        };
+        if let Some([_, length @ ..]) = whole.expose_secret().first_chunk::<PREFIX>()
+            && u32::from_be_bytes(*length) as usize > MAX_MESSAGE
+        {
+            return Err(Refusal::TooLong.into());
+        }
+        next = body.data().await;
     }
     Ok(whole)
 }
@@ -179,9 +191,9 @@ fn message(bytes: &[u8]) -> Result<&[u8], Refusal> {
     }
 }
 
-fn send(mut respond: SendResponse<Bytes>, message: SecretBytes) -> Result<(), h2::Error> {
+fn send(mut respond: SendResponse<Bytes>, answer: SecretBytes) -> Result<(), h2::Error> {
     let mut stream = respond.send_response(response(), false)?;
-    stream.send_data(Bytes::from_owner(Framed::new(&message)), false)?;
+    stream.send_data(Bytes::from_owner(Framed::new(answer)), false)?;
     stream.send_trailers(outcome(Code::Ok))
 }
 
@@ -212,13 +224,15 @@ fn outcome(code: Code) -> HeaderMap {
 struct Framed(SecretBytes);
 
 impl Framed {
-    fn new(message: &SecretBytes) -> Self {
-        let mut framed = SecretBytes::with_capacity(PREFIX + message.len());
+    /// Writes the prefix into the room in front of `answer`.
+    fn new(mut answer: SecretBytes) -> Self {
         // An answer has a few hundred bytes.
-        framed.extend(&[0]);
-        framed.extend(&(message.len() as u32).to_be_bytes());
-        framed.extend(message.expose_secret());
-        Self(framed)
+        let length = answer.len().saturating_sub(PREFIX) as u32;
+        if let Some([compressed, room @ ..]) = answer.first_chunk_mut::<PREFIX>() {
+            *compressed = 0;
+            *room = length.to_be_bytes();
+        }
+        Self(answer)
     }
 }
 
@@ -252,7 +266,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_out_of_its_prefix_as_it_was_put_in() {
-        let answer = SecretBytes::from_vec(vec![7; 300]);
-        assert_eq!(message(Framed::new(&answer).as_ref()), Ok(&[7; 300][..]));
+        let answer = [&[0; ROOM][..], &[7; 300]].concat();
+        assert_eq!(message(Framed::new(SecretBytes::from_vec(answer)).as_ref()), Ok(&[7; 300][..]));
     }
 }
