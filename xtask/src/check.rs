@@ -27,7 +27,17 @@ pub(crate) fn run() -> Result<bool, TaskError> {
         check(cargo().env("PATH", path).args(["deny", "--workspace", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
     });
     stages.run("clippy, everything", || {
-        check(cargo().args(["clippy", "--workspace", "--all-targets", "--features", "keywright/cluster-tests", "--", "-D", "warnings"]))
+        check(cargo().args([
+            "clippy",
+            "--keep-going",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "keywright/cluster-tests",
+            "--",
+            "-D",
+            "warnings",
+        ]))
     });
     stages.run("clippy, plugin only", || check(cargo().args(["clippy", "-p", "keywright", PLUGIN_ONLY, "--", "-D", "warnings"])));
     stages.run("documentation, everything", || check(doc().arg("--workspace")));
@@ -36,7 +46,7 @@ pub(crate) fn run() -> Result<bool, TaskError> {
     stages.run("number of crates", crates);
     stages.print_summary();
     let good = stages.failed() == 0;
-    println!("{}", if good { "all checks passed".to_owned() } else { format!("{} checks failed", stages.failed()) });
+    println!("{}", if good { "all checks passed".to_owned() } else { format!("checks that failed: {}", stages.failed()) });
     Ok(good)
 }
 

@@ -14,7 +14,8 @@ use crate::stages::{Outcome, Stages};
 use report::Report;
 use targets::Target;
 
-/// `cargo xtask test`. The last line is `N passed, M failed`, where a fuzz target counts as one test.
+/// `cargo xtask test`. The last line is `N passed, M failed`, where a fuzz target counts as one test, and one that
+/// runs with both feature sets as two.
 ///
 /// The stages are ordered so that later ones find the crates of earlier ones compiled, and each runs even when one before it failed.
 pub(crate) fn run(fuzz_seconds: u32) -> Result<bool, TaskError> {

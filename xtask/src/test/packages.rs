@@ -8,15 +8,16 @@ use crate::run::{TaskError, find_program, succeed};
 use crate::stages::Outcome;
 
 /// Program (or file), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 9] = [
+const NEEDED: [(&str, &str, &str); 10] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
     ("mount", "mount", "builds the root of the systemd under test"),
     ("pivot_root", "util-linux", "enters that root"),
-    ("setpriv", "util-linux", "runs clients under another uid"),
-    ("strace", "strace", "makes system calls fail"),
+    ("/usr/bin/perl", "perl-base", "is a client of another uid"),
+    ("setpriv", "util-linux", "gives it that uid"),
     ("unshare", "util-linux", "makes namespaces"),
+    ("/usr/bin/dbus-daemon", "dbus", "carries what systemd-run asks for"),
     ("/lib/systemd/systemd", "systemd", "starts the shipped unit"),
 ];
 
