@@ -17,6 +17,8 @@ mod kms;
 mod legacy;
 #[path = "cluster/nodes.rs"]
 mod nodes;
+#[path = "cluster/peers.rs"]
+mod peers;
 #[path = "cluster/restart.rs"]
 mod restart;
 #[path = "cluster/stack.rs"]

@@ -8,23 +8,23 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long anything may take that takes milliseconds; the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-pub fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_keywright"))
 }
 
 /// A private folder that goes away.
-pub fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     keywright_testbed::scratch::folder("cli").expect("folder")
 }
 
 /// Runs a command to its end.
-pub fn run(arguments: &[&str]) -> Ran {
+pub(crate) fn run(arguments: &[&str]) -> Ran {
     ran(Command::new(binary()).args(arguments).env_remove("CREDENTIALS_DIRECTORY"))
 }
 
-pub fn ran(command: &mut Command) -> Ran {
+pub(crate) fn ran(command: &mut Command) -> Ran {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("runs");
     Ran {
         code: status.code().expect("ends by itself"),
@@ -35,15 +35,15 @@ pub fn ran(command: &mut Command) -> Ran {
 
 /// What a command did.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// Asserts the exit code and that standard error has each of `texts`.
-    pub fn fails(self, code: i32, texts: &[&str]) {
+    pub(crate) fn fails(self, code: i32, texts: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
         for text in texts {
             assert!(self.err.contains(text), "{text:?} is missing in {}", self.err);
@@ -53,13 +53,13 @@ impl Ran {
 }
 
 /// Writes a file of the given mode.
-pub fn write(path: &Path, bytes: impl AsRef<[u8]>, mode: u32) {
+pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>, mode: u32) {
     std::fs::write(path, bytes).expect("write");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
 /// A configuration in `dir` with a key file; `extra` is appended.
-pub fn config(dir: &Path, extra: &str) -> PathBuf {
+pub(crate) fn config(dir: &Path, extra: &str) -> PathBuf {
     write(&dir.join("seal.key"), [7; 32], 0o400);
     let text = format!("keyring = \"{0}/keyring\"\n[seal]\nkey_file = \"{0}/seal.key\"\n{extra}\n", dir.display());
     let path = dir.join("config.toml");
@@ -68,10 +68,10 @@ pub fn config(dir: &Path, extra: &str) -> PathBuf {
 }
 
 /// The `[socket]` table for a socket in `dir`.
-pub fn socket_table(dir: &Path) -> String {
+pub(crate) fn socket_table(dir: &Path) -> String {
     format!("[socket]\npath = \"{}/kms.sock\"\n", dir.display())
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }

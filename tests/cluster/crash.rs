@@ -38,6 +38,7 @@ impl Seen {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how much load there was is the record of the run")]
 fn a_plugin_killed_again_and_again_under_load_never_leads_to_a_wrong_answer_and_writes_resume() {
     let mut stack = Stack::start();
     let seen = Seen::default();
