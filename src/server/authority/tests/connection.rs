@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::UnixStream;
-use tonic::codegen::http::{Method, Request, Response};
+use http::{Method, Request, Response};
 
 use super::*;
 
