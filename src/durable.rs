@@ -1,23 +1,26 @@
 //! Writes a file so that after any kill or power loss there is the old state or the new one, whole.
 //!
-//! New file beside the old one, write, sync, rename, sync of the folder; only then has it happened.
+//! New file beside the old one, write, sync, rename, sync of the folder; only then has it happened. One writer at a time, by a lock file
+//! that stays: a lock on the file itself would be lost with it at the rename.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why a file was not made. What stood at its path, if anything, is as it was.
+/// Why a file was not written. What stood at its path, if anything, is as it was.
 #[derive(Debug, Error)]
-pub enum CreateError {
+pub enum WriteError {
     /// Something stands at the path already; it is left alone.
     #[error("{0} exists already and is left as it is")]
     Exists(PathBuf),
-    /// Another process is making it right now.
-    #[error("another process is making {0} right now")]
+    /// Another process is changing it right now.
+    #[error("another command is changing {0} right now")]
     Busy(PathBuf),
     /// The path names no file in a folder.
     #[error("{0} does not name a file")]
@@ -34,50 +37,92 @@ pub enum CreateError {
     },
 }
 
-/// Makes a file of mode 0600 with `bytes` at `path`, durably, if nothing stands there yet.
-///
-/// A file left half-written by a kill has the name `.<name>.new`, is never read, and is written over by the next attempt.
-pub fn create_private_file(path: &Path, bytes: &[u8]) -> Result<(), CreateError> {
-    let name = path.file_name().ok_or_else(|| CreateError::NoName(path.to_owned()))?;
-    let parent = match path.parent() {
+/// The right to write one file: held until it is dropped, by one process at a time.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    name: OsString,
+    folder: OwnedFd,
+    /// Held, not read.
+    _lock: OwnedFd,
+}
+
+impl Writer {
+    /// Takes the right to write `path`, or fails with [`WriteError::Busy`] at once.
+    ///
+    /// The lock file `.<name>.lock` stands beside it and stays.
+    pub fn lock(path: &Path) -> Result<Self, WriteError> {
+        let name = path.file_name().ok_or_else(|| WriteError::NoName(path.to_owned()))?;
+        let parent = folder_of(path);
+        let folder = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let folder = folder.map_err(failed("open folder", parent))?;
+        let lock_name = beside(name, ".lock");
+        let lock_path = parent.join(&lock_name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::openat(&folder, &lock_name, flags, Mode::from_raw_mode(0o600));
+        let lock = lock.map_err(failed("open lock file", &lock_path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(WriteError::Busy(path.to_owned())),
+            other => other.map_err(failed("lock", &lock_path))?,
+        }
+        // What stands there may have been renamed by a command that was killed before its last sync. Whoever goes on from it makes it durable
+        // first: "nothing was changed, that was done before" is a success too.
+        rustix::fs::fsync(&folder).map_err(failed("sync folder", parent))?;
+        Ok(Self { path: path.to_owned(), name: name.to_owned(), folder, _lock: lock })
+    }
+
+    /// Makes the file, of mode 0600, with `bytes`, durably; fails with [`WriteError::Exists`] if anything stands there.
+    pub fn create(&self, bytes: &[u8]) -> Result<(), WriteError> {
+        if rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Err(WriteError::Exists(self.path.clone()));
+        }
+        self.write(bytes, RenameFlags::NOREPLACE)
+    }
+
+    /// Puts a file of mode 0600 with `bytes` in the place of the one that stands there, durably and in one step.
+    pub fn replace(&self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.write(bytes, RenameFlags::empty())
+    }
+
+    /// A file left half-written by a kill has the name `.<name>.new`, is never read, and is written over by the next attempt.
+    fn write(&self, bytes: &[u8], flags: RenameFlags) -> Result<(), WriteError> {
+        let parent = folder_of(&self.path);
+        let new_name = beside(&self.name, ".new");
+        let new_path = parent.join(&new_name);
+        let open = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let new = rustix::fs::openat(&self.folder, &new_name, open, Mode::from_raw_mode(0o600)).map_err(failed("create", &new_path))?;
+        // Opening an existing file does not tighten its mode.
+        rustix::fs::fchmod(&new, Mode::from_raw_mode(0o600)).map_err(failed("set the mode of", &new_path))?;
+        let mut file = File::from(new);
+        let written = file.write_all(bytes).map_err(|source| WriteError::Step { step: "write", path: new_path.clone(), source });
+        let written = written.and_then(|()| rustix::fs::fsync(file.as_fd()).map_err(failed("sync", &new_path)));
+        let renamed = written.and_then(|()| match rustix::fs::renameat_with(&self.folder, &new_name, &self.folder, &self.name, flags) {
+            Err(Errno::EXIST) => Err(WriteError::Exists(self.path.clone())),
+            other => other.map_err(failed("rename to", &self.path)),
+        });
+        if let Err(error) = renamed {
+            // Best effort: the name is never read, and the next attempt writes over it.
+            let _ = rustix::fs::unlinkat(&self.folder, &new_name, AtFlags::empty());
+            return Err(error);
+        }
+        rustix::fs::fsync(&self.folder).map_err(failed("sync folder", parent))
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    let failed = |step, path: &Path| {
-        let path = path.to_owned();
-        move |e: rustix::io::Errno| CreateError::Step { step, path, source: e.into() }
-    };
-    let folder = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let folder = folder.map_err(failed("open folder", parent))?;
-    if rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        return Err(CreateError::Exists(path.to_owned()));
     }
+}
 
-    let new_name = [".".as_ref(), name, ".new".as_ref()].join("".as_ref());
-    let new_path = parent.join(&new_name);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let new = rustix::fs::openat(&folder, &new_name, flags, Mode::from_raw_mode(0o600)).map_err(failed("create", &new_path))?;
-    match rustix::fs::flock(&new, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(CreateError::Busy(path.to_owned())),
-        other => other.map_err(failed("lock", &new_path))?,
-    }
-    // Opening an existing file does not tighten its mode, nor does it empty it before we hold the lock.
-    rustix::fs::fchmod(&new, Mode::from_raw_mode(0o600)).map_err(failed("set the mode of", &new_path))?;
-    rustix::fs::ftruncate(&new, 0).map_err(failed("empty", &new_path))?;
+fn beside(name: &OsStr, suffix: &str) -> OsString {
+    [".".as_ref(), name, suffix.as_ref()].join("".as_ref())
+}
 
-    let mut file = File::from(new);
-    let written = file.write_all(bytes).map_err(|source| CreateError::Step { step: "write", path: new_path.clone(), source });
-    let written = written.and_then(|()| rustix::fs::fsync(file.as_fd()).map_err(failed("sync", &new_path)));
-    let renamed = written.and_then(|()| match rustix::fs::renameat_with(&folder, &new_name, &folder, name, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::EXIST) => Err(CreateError::Exists(path.to_owned())),
-        other => other.map_err(failed("rename to", path)),
-    });
-    if let Err(error) = renamed {
-        // Best effort: the name is never read, and the next attempt writes over it.
-        let _ = rustix::fs::unlinkat(&folder, &new_name, AtFlags::empty());
-        return Err(error);
-    }
-    rustix::fs::fsync(&folder).map_err(failed("sync folder", parent))
+fn failed(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> WriteError + use<> {
+    let path = path.to_owned();
+    move |e| WriteError::Step { step, path, source: e.into() }
 }
 
 #[cfg(test)]
@@ -86,26 +131,44 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    #[test]
-    fn a_new_file_is_private_and_leaves_no_other_name_behind() {
-        let dir = tempfile::tempdir().expect("folder");
-        let path = dir.path().join("keyring");
-        create_private_file(&path, b"bytes").expect("creates");
-        assert_eq!(fs::read(&path).expect("read"), b"bytes");
-        assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o7777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1);
+    fn create(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+        Writer::lock(path)?.create(bytes)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("stat").permissions().mode() & 0o7777
     }
 
     #[test]
-    fn what_stands_there_is_left_alone_a_dangling_link_too() {
+    fn a_new_file_is_private_and_only_the_lock_is_left_beside_it() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("keyring");
+        create(&path, b"bytes").expect("creates");
+        assert_eq!((fs::read(&path).expect("read").as_slice(), mode(&path)), (b"bytes".as_slice(), 0o600));
+        let mut names: Vec<_> = fs::read_dir(dir.path()).expect("list").map(|e| e.expect("entry").file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".keyring.lock", "keyring"]);
+    }
+
+    #[test]
+    fn what_stands_there_is_left_alone_by_create_a_dangling_link_too() {
         let dir = tempfile::tempdir().expect("folder");
         let (path, link) = (dir.path().join("keyring"), dir.path().join("link"));
         fs::write(&path, b"old").expect("write");
         symlink(dir.path().join("nowhere"), &link).expect("link");
-        assert!(matches!(create_private_file(&path, b"new"), Err(CreateError::Exists(_))));
-        assert!(matches!(create_private_file(&link, b"new"), Err(CreateError::Exists(_))));
+        assert!(matches!(create(&path, b"new"), Err(WriteError::Exists(_))));
+        assert!(matches!(create(&link, b"new"), Err(WriteError::Exists(_))));
         assert_eq!(fs::read(&path).expect("read"), b"old");
         assert!(!dir.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn replace_puts_the_new_file_in_the_place_of_the_old_one_and_keeps_it_private() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("keyring");
+        fs::write(&path, b"old, and much longer").expect("write");
+        Writer::lock(&path).expect("locks").replace(b"new").expect("replaces");
+        assert_eq!((fs::read(&path).expect("read").as_slice(), mode(&path)), (b"new".as_slice(), 0o600));
     }
 
     #[test]
@@ -114,18 +177,17 @@ mod tests {
         let (path, torn) = (dir.path().join("keyring"), dir.path().join(".keyring.new"));
         fs::write(&torn, b"torn, and much longer").expect("write");
         fs::set_permissions(&torn, fs::Permissions::from_mode(0o666)).expect("chmod");
-        create_private_file(&path, b"new").expect("creates");
-        assert_eq!(fs::read(&path).expect("read"), b"new");
-        assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o7777, 0o600);
+        create(&path, b"new").expect("creates");
+        assert_eq!((fs::read(&path).expect("read").as_slice(), mode(&path)), (b"new".as_slice(), 0o600));
     }
 
     #[test]
-    fn two_makers_at_once_do_not_mix() {
+    fn a_second_writer_is_told_so_at_once_and_may_go_on_after_the_first() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("keyring");
-        let held = File::create(dir.path().join(".keyring.new")).expect("create");
-        rustix::fs::flock(&held, FlockOperation::LockExclusive).expect("lock");
-        assert!(matches!(create_private_file(&path, b"new"), Err(CreateError::Busy(_))));
-        assert!(!path.exists());
+        let first = Writer::lock(&path).expect("locks");
+        assert!(matches!(Writer::lock(&path), Err(WriteError::Busy(_))));
+        drop(first);
+        Writer::lock(&path).expect("free again");
     }
 }

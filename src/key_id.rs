@@ -162,8 +162,10 @@ impl FromStr for KeyId {
     }
 }
 
+/// Writes at most 16 bytes as hexadecimal digits.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    let mut digits = [0; 32];
+    f.write_str(base16ct::lower::encode_str(bytes, &mut digits).map_err(|_| fmt::Error)?)
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -30,6 +30,13 @@ pub struct Wrapped {
     pub sealed: Vec<u8>,
 }
 
+impl Wrapped {
+    /// Nonce and sealed bytes one after the other, if they have `N` bytes in all.
+    pub fn concat<const N: usize>(&self) -> Result<[u8; N], KekError> {
+        [self.nonce.as_slice(), &self.sealed].concat().try_into().map_err(|other: Vec<u8>| KekError::Cipher(other.len()))
+    }
+}
+
 /// One key-encryption key, wherever it lives.
 ///
 /// It knows nothing of key_ids or envelopes: the caller puts them into the associated data.

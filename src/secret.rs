@@ -110,6 +110,13 @@ impl SecretBytes {
         self.0.is_empty()
     }
 
+    /// Wipes and drops the line feed that a file of text may end with. For what a person typed, never for random bytes.
+    pub fn strip_line_end(&mut self) {
+        if self.0.last() == Some(&b'\n') {
+            self.0.pop();
+        }
+    }
+
     /// Hands the bytes to a message, whose own `Drop` wipes them from here on (see [`crate::protocol`]).
     pub fn release_to_message(mut self) -> Vec<u8> {
         std::mem::take(&mut *self.0)
