@@ -6,7 +6,10 @@
 pub mod canary;
 pub mod create;
 pub mod document;
+pub mod history;
+pub mod rotation;
 pub mod seal;
+pub mod seen;
 pub mod store;
 
 use std::sync::Arc;
@@ -17,7 +20,8 @@ use crate::entropy::Entropy;
 use crate::envelope::{Envelope, Header, Purpose};
 use crate::key_id::{KeyId, KeyringId};
 use crate::provider::{Kek, KekError};
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBytes, SecretKey};
+use history::Digest;
 
 /// A KEK that may wrap and unwrap: only a primary holds one.
 #[derive(Clone)]
@@ -73,13 +77,9 @@ pub struct KeyVersion {
 
 impl KeyVersion {
     fn new(header: Header, state: State) -> Self {
-        Self {
-            header,
-            name: header.key_id.to_string(),
-            v2_data: header.associated_data(Purpose::KmsV2),
-            v1_data: header.associated_data(Purpose::KmsV1),
-            state,
-        }
+        let name = header.key_id.to_string();
+        let data = |purpose| header.associated_data_named(&name, purpose);
+        Self { header, v2_data: data(Purpose::KmsV2), v1_data: data(Purpose::KmsV1), name, state }
     }
 
     fn associated_data(&self, purpose: Purpose) -> &[u8] {
@@ -134,6 +134,9 @@ pub enum WrapError {
 pub struct Keyring {
     id: KeyringId,
     generation: u64,
+    /// Of the last entry of the history: stands for all that happened.
+    head: Digest,
+    coordination: SecretKey,
     /// Version n stands at n - 1: the file has no gaps, for destroyed records stay.
     versions: Vec<KeyVersion>,
     primary: usize,
@@ -149,6 +152,16 @@ impl Keyring {
     /// Grows by one with every change of the file.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Digest of its history: two keyrings with the same one have the same past.
+    pub fn head(&self) -> Digest {
+        self.head
+    }
+
+    /// Authenticates what nodes with this keyring show each other.
+    pub fn coordination(&self) -> &SecretKey {
+        &self.coordination
     }
 
     /// All versions, oldest first.
@@ -195,7 +208,7 @@ impl Keyring {
     }
 
     /// The one way to make a keyring: `versions` in order and without gaps, one of them primary.
-    fn assemble(id: KeyringId, generation: u64, versions: Vec<KeyVersion>) -> Option<Self> {
+    fn assemble(id: KeyringId, generation: u64, head: Digest, coordination: SecretKey, versions: Vec<KeyVersion>) -> Option<Self> {
         let mut primaries = versions.iter().enumerate().filter_map(|(at, v)| match &v.state {
             State::Primary(wraps) => Some((at, wraps.clone())),
             _ => None,
@@ -203,7 +216,7 @@ impl Keyring {
         let (primary, wraps) = primaries.next()?;
         let unique = primaries.next().is_none();
         let ordered = versions.iter().zip(1..).all(|(v, n)| v.header.key_id.version.number() == n && v.header.key_id.keyring == id);
-        (unique && ordered).then_some(Self { id, generation, versions, primary, wraps })
+        (unique && ordered).then_some(Self { id, generation, head, coordination, versions, primary, wraps })
     }
 }
 
@@ -231,5 +244,66 @@ impl<'a> Unwrapping<'a> {
             return Err(KekError::Authentication);
         }
         self.kek.unwrap_key(self.version.associated_data(purpose), envelope.nonce, envelope.sealed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::OsEntropy;
+    use crate::envelope::Algorithm;
+    use crate::provider::Wrapped;
+
+    /// A KEK that wraps like none: what it unwraps is always the same.
+    struct Lying(&'static [u8]);
+
+    impl Kek for Lying {
+        fn wrap_key(&self, _: &[u8], plaintext: &[u8], _: &dyn Entropy) -> Result<Wrapped, KekError> {
+            Ok(Wrapped { nonce: vec![0; 24], sealed: vec![0; plaintext.len() + 16] })
+        }
+
+        fn unwrap_key(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<SecretBytes, KekError> {
+            if self.0.is_empty() { Err(KekError::Authentication) } else { Ok(SecretBytes::from_vec(self.0.to_vec())) }
+        }
+    }
+
+    fn version(number: u32, state: State) -> KeyVersion {
+        let key_id = format!("kw1.0101010101010101.{number}.00000000000000000000000000000000").parse().expect("valid");
+        KeyVersion::new(Header { algorithm: Algorithm::Xaes256Gcm, key_id }, state)
+    }
+
+    fn primary() -> State {
+        State::Primary(Wraps(Arc::new(Lying(b"seed"))))
+    }
+
+    fn assembled(versions: Vec<KeyVersion>) -> Option<Keyring> {
+        let coordination = SecretKey::from_slice(&[0; 32]).expect("32 bytes");
+        Keyring::assemble(KeyringId::from_bytes([1; 8]), 1, Digest::of(b""), coordination, versions)
+    }
+
+    #[test]
+    fn a_wrap_that_does_not_unwrap_to_the_same_bytes_is_never_answered() {
+        for unwrapped in [&b"sead"[..], b"see", b""] {
+            let keyring = assembled(vec![version(1, State::Primary(Wraps(Arc::new(Lying(unwrapped)))))]).expect("assembles");
+            assert!(matches!(keyring.wrap(Purpose::KmsV2, b"seed", &OsEntropy), Err(WrapError::NotProved)), "{unwrapped:?}");
+        }
+        assert!(assembled(vec![version(1, primary())]).expect("assembles").wrap(Purpose::KmsV2, b"seed", &OsEntropy).is_ok());
+    }
+
+    #[test]
+    fn a_keyring_has_exactly_one_primary_and_versions_in_order() {
+        let unwraps = || State::Retired(Unwraps(Arc::new(Lying(b""))));
+        assert!(assembled(vec![version(1, unwraps()), version(2, primary())]).is_some());
+        assert!(assembled(vec![version(1, unwraps())]).is_none(), "none");
+        assert!(assembled(vec![version(1, primary()), version(2, primary())]).is_none(), "two");
+        assert!(assembled(vec![version(2, primary()), version(1, unwraps())]).is_none(), "out of order");
+        assert!(assembled(vec![]).is_none(), "empty");
+    }
+
+    #[test]
+    fn disabled_and_destroyed_versions_are_found_and_refused() {
+        let keyring = assembled(vec![version(1, State::Disabled), version(2, State::Destroyed), version(3, primary())]).expect("assembles");
+        let find = |n: usize| keyring.find(keyring.versions()[n].key_id()).err();
+        assert_eq!([find(0), find(1), find(2)], [Some(LookupError::Disabled), Some(LookupError::Destroyed), None]);
     }
 }

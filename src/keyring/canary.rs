@@ -44,9 +44,8 @@ impl Subject {
     }
 
     /// Makes the canary of a new version: nonce, then ciphertext and tag.
-    pub fn wrap(self, kek: &dyn Kek, entropy: &dyn Entropy) -> Result<Vec<u8>, KekError> {
-        let wrapped = kek.wrap_key(&self.aad(), PLAINTEXT, entropy)?;
-        Ok([wrapped.nonce, wrapped.sealed].concat())
+    pub fn wrap(self, kek: &dyn Kek, entropy: &dyn Entropy) -> Result<[u8; 72], KekError> {
+        kek.wrap_key(&self.aad(), PLAINTEXT, entropy)?.concat()
     }
 
     /// Proves that `kek` is the key that made `canary`; [`KekError::Authentication`] if it is not.

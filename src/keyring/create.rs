@@ -1,33 +1,57 @@
 //! Makes new key material: a whole keyring, or one more version.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
+use super::canary::Subject;
+use super::document::{Document, NodeName, ProviderLabel, StateLabel, Time, VersionRecord};
+use super::history::Entry;
+use super::seal::{FileKeys, Opener, SealError, Slot};
 use crate::entropy::Entropy;
 use crate::envelope::Algorithm;
 use crate::key_id::{KeyId, KeyringId, Version};
-use crate::keyring::canary::Subject;
-use crate::keyring::document::{Document, ProviderLabel, StateLabel, VersionRecord};
-use crate::keyring::seal::{FileKeys, Opener, SealError, Slot};
 use crate::provider::local::LocalKek;
 use crate::provider::{Kek, KekError};
 use crate::secret::SecretKey;
 
 const KEK_DOMAIN: &[u8] = b"keywright KEK 1";
+const COORDINATION_DOMAIN: &[u8] = b"keywright coordination 1";
 
-/// The text of a new keyring file with one primary version, sealed for `opener`.
-pub fn keyring(opener: &Opener, now: SystemTime, entropy: &dyn Entropy) -> Result<String, SealError> {
+/// What a new keyring is to be.
+pub struct First<'a> {
+    /// One seal slot for each.
+    pub openers: &'a [Opener],
+    /// The control-plane nodes, in order, each once; may be empty.
+    pub nodes: Vec<NodeName>,
+    /// Least time between disable and destroy.
+    pub hold: Duration,
+    /// By the clock of this machine.
+    pub now: Time,
+}
+
+/// The text of a new keyring file with one primary version.
+pub fn keyring(first: First<'_>, entropy: &dyn Entropy) -> Result<String, SealError> {
     let mut id = [0; 8];
     entropy.fill(&mut id).map_err(KekError::from)?;
     let id = KeyringId::from_bytes(id);
     let root = random_key(entropy)?;
     let keys = FileKeys::derive(&root, id);
+    let coordination = random_key(entropy)?;
     let document = Document {
         keyring: id,
         generation: 1,
-        slots: vec![Slot::seal(opener, id, &root, entropy)?],
-        versions: vec![local_version(id, Version::FIRST, StateLabel::Primary, &keys, now, entropy)?],
+        hold: first.hold,
+        nodes: first.nodes,
+        coordination: keys.wrap.wrap_key(&coordination_aad(id), coordination.expose_secret(), entropy)?.concat()?,
+        slots: seal_all(first.openers, id, &root, entropy)?,
+        versions: vec![local_version(id, Version::FIRST, StateLabel::Primary, &keys, first.now, entropy)?],
+        history: vec![Entry::after(None, first.now, "init".parse().expect("a printable word"))],
     };
     Ok(document.write(&keys.authenticate))
+}
+
+/// A slot for each opener over `root`.
+pub fn seal_all(openers: &[Opener], id: KeyringId, root: &SecretKey, entropy: &dyn Entropy) -> Result<Vec<Slot>, SealError> {
+    openers.iter().map(|opener| Slot::seal(opener, id, root, entropy)).collect()
 }
 
 /// A new local version in `state`, its KEK wrapped under the root key of the keyring.
@@ -36,35 +60,81 @@ pub fn local_version(
     version: Version,
     state: StateLabel,
     keys: &FileKeys,
-    now: SystemTime,
+    now: Time,
     entropy: &dyn Entropy,
 ) -> Result<VersionRecord, KekError> {
     let subject = Subject { keyring, version, algorithm: Algorithm::Xaes256Gcm };
     let key = random_key(entropy)?;
     let canary = subject.wrap(&LocalKek::new(&key), entropy)?;
     let key_id = KeyId { keyring, version, check: subject.check(&canary) };
-    let wrapped = keys.wrap.wrap_key(&kek_aad(&key_id), key.expose_secret(), entropy)?;
     Ok(VersionRecord {
         key_id,
         state,
         provider: ProviderLabel::Local,
         algorithm: subject.algorithm,
-        created: humantime::format_rfc3339_seconds(now).to_string(),
+        created: now,
+        changed: now,
         canary,
-        wrapped: Some([wrapped.nonce, wrapped.sealed].concat()),
+        wrapped: Some(keys.wrap.wrap_key(&kek_aad(&key_id), key.expose_secret(), entropy)?.concat()?),
+        verified: None,
+        exported: None,
     })
 }
 
-/// Opens the KEK of `record`; [`KekError::Authentication`] if it was not wrapped under this root key for this key_id.
-pub fn unwrap_local(record: &VersionRecord, wrapped: &[u8], keys: &FileKeys) -> Result<LocalKek, KekError> {
-    let (nonce, sealed) = wrapped.split_at_checked(24).ok_or(KekError::Authentication)?;
-    let key = keys.wrap.unwrap_key(&kek_aad(&record.key_id), nonce, sealed)?;
-    let key = SecretKey::from_slice(key.expose_secret()).ok_or(KekError::Authentication)?;
-    Ok(LocalKek::new(&key))
+/// The key of `record`; [`KekError::Authentication`] if it was not wrapped under this root key for this key_id.
+pub fn unwrap_local(record: &VersionRecord, wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, KekError> {
+    unwrap(&kek_aad(&record.key_id), wrapped, keys)
+}
+
+/// The coordination key of `document`.
+pub fn unwrap_coordination(document: &Document, keys: &FileKeys) -> Result<SecretKey, KekError> {
+    unwrap(&coordination_aad(document.keyring), &document.coordination, keys)
+}
+
+/// Wraps every key of `document` under another root key, and seals that for `openers`. Ids and material stay as they are.
+pub fn change_root(document: &mut Document, keys: &FileKeys, openers: &[Opener], entropy: &dyn Entropy) -> Result<FileKeys, SealError> {
+    let root = random_key(entropy)?;
+    let new = FileKeys::derive(&root, document.keyring);
+    rewrap(document, keys, &new, entropy)?;
+    document.slots = seal_all(openers, document.keyring, &root, entropy)?;
+    Ok(new)
+}
+
+/// Wraps every key of `document` under the root key that gave `new`. Ids, material and slots stay as they are.
+pub fn rewrap(document: &mut Document, old: &FileKeys, new: &FileKeys, entropy: &dyn Entropy) -> Result<(), KekError> {
+    let coordination = unwrap_coordination(document, old)?;
+    document.coordination = wrap_coordination(document.keyring, &coordination, new, entropy)?;
+    for record in &mut document.versions {
+        if let Some(wrapped) = record.wrapped {
+            let key = unwrap_local(record, &wrapped, old)?;
+            record.wrapped = Some(wrap_local(&record.key_id, &key, new, entropy)?);
+        }
+    }
+    Ok(())
+}
+
+/// The key of the version `key_id`, wrapped as it stands in a keyring file.
+pub fn wrap_local(key_id: &KeyId, key: &SecretKey, keys: &FileKeys, entropy: &dyn Entropy) -> Result<[u8; 72], KekError> {
+    keys.wrap.wrap_key(&kek_aad(key_id), key.expose_secret(), entropy)?.concat()
+}
+
+/// The coordination key of `keyring`, wrapped as it stands in a keyring file.
+pub fn wrap_coordination(keyring: KeyringId, key: &SecretKey, keys: &FileKeys, entropy: &dyn Entropy) -> Result<[u8; 72], KekError> {
+    keys.wrap.wrap_key(&coordination_aad(keyring), key.expose_secret(), entropy)?.concat()
+}
+
+fn unwrap(aad: &[u8], wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, KekError> {
+    let (nonce, sealed) = wrapped.split_at(24);
+    let key = keys.wrap.unwrap_key(aad, nonce, sealed)?;
+    SecretKey::from_slice(key.expose_secret()).ok_or(KekError::Authentication)
 }
 
 fn kek_aad(key_id: &KeyId) -> Vec<u8> {
     [KEK_DOMAIN, key_id.to_string().as_bytes()].concat()
+}
+
+fn coordination_aad(keyring: KeyringId) -> Vec<u8> {
+    [COORDINATION_DOMAIN, keyring.as_bytes()].concat()
 }
 
 fn random_key(entropy: &dyn Entropy) -> Result<SecretKey, KekError> {
@@ -72,26 +142,53 @@ fn random_key(entropy: &dyn Entropy) -> Result<SecretKey, KekError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::entropy::Counted;
-    use crate::key_id::Version;
+    use crate::entropy::{Counted, OsEntropy};
     use std::path::Path;
 
-    /// Version 1 retired, version 2 primary; every byte reproducible.
-    fn two_versions() -> String {
+    fn now() -> Time {
+        "2027-01-15T08:00:00Z".parse().expect("valid")
+    }
+
+    /// A keyring of versions in `states`, every byte of it reproducible.
+    fn document(states: &[StateLabel]) -> (Document, FileKeys) {
         let entropy = Counted::default();
-        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
         let id = KeyringId::from_bytes(*b"sample-1");
         let root = random_key(&entropy).expect("key");
         let keys = FileKeys::derive(&root, id);
-        let version = |number, state| {
+        let coordination = random_key(&entropy).expect("key");
+        let coordination = keys.wrap.wrap_key(&coordination_aad(id), coordination.expose_secret(), &entropy).expect("wraps");
+        let versions = states.iter().zip(1..).map(|(state, number)| {
             let number = Version::new(number).expect("not zero");
-            local_version(id, number, state, &keys, now, &entropy).expect("version")
+            let mut record = local_version(id, number, *state, &keys, now(), &entropy).expect("version");
+            if *state == StateLabel::Destroyed {
+                record.wrapped = None;
+            }
+            record
+        });
+        let document = Document {
+            keyring: id,
+            generation: 1,
+            hold: Duration::ZERO,
+            nodes: vec![],
+            coordination: coordination.concat().expect("72 bytes"),
+            slots: seal_all(&[Opener::InsecureDevelopment], id, &root, &entropy).expect("slot"),
+            versions: versions.collect(),
+            history: vec![Entry::after(None, now(), "init".parse().expect("valid"))],
         };
-        let versions = vec![version(1, StateLabel::Retired), version(2, StateLabel::Primary)];
-        let slots = vec![Slot::seal(&Opener::InsecureDevelopment, id, &root, &entropy).expect("slot")];
-        Document { keyring: id, generation: 2, slots, versions }.write(&keys.authenticate)
+        (document, keys)
+    }
+
+    /// Version 1 in `state`, version 2 the primary unless that is version 1.
+    pub(in crate::keyring) fn document_with(state: StateLabel) -> (Document, FileKeys) {
+        let second = if state == StateLabel::Primary { StateLabel::Retired } else { StateLabel::Primary };
+        document(&[state, second])
+    }
+
+    fn two_versions() -> String {
+        let (document, keys) = document(&[StateLabel::Retired, StateLabel::Primary]);
+        document.write(&keys.authenticate)
     }
 
     #[test]
@@ -101,5 +198,25 @@ mod tests {
             std::fs::write(&path, two_versions()).expect("write");
         }
         assert_eq!(std::fs::read_to_string(&path).expect("read"), two_versions());
+    }
+
+    #[test]
+    fn another_root_key_keeps_ids_and_material_and_the_old_slot_opens_nothing_new() {
+        let (mut document, keys) = document(&[StateLabel::Retired, StateLabel::Destroyed, StateLabel::Primary]);
+        let material = |document: &Document, keys: &FileKeys| -> Vec<_> {
+            let keys = document.versions.iter().map(|v| {
+                let key = v.wrapped.as_ref().map(|w| unwrap_local(v, w, keys).expect("opens"));
+                (v.key_id, key.map(|k| *k.expose_secret()))
+            });
+            keys.collect()
+        };
+        let before = material(&document, &keys);
+        let new = change_root(&mut document, &keys, &[Opener::InsecureDevelopment], &OsEntropy).expect("changes");
+        assert_eq!(material(&document, &new), before);
+        let first = &document.versions[0];
+        assert!(unwrap_local(first, &first.wrapped.expect("there"), &keys).is_err(), "the old root key");
+        let text = document.write(&new.authenticate);
+        assert!(Document::authenticate(&text, &keys.authenticate).is_err());
+        assert!(Document::authenticate(&text, &new.authenticate).is_ok());
     }
 }

@@ -1,20 +1,23 @@
-//! A keyring file on disk: read and prove it, make a first one. It is never overwritten here, and a damaged one is never replaced.
+//! A keyring file on disk: read and prove it, make a first one, change it under a lock. A damaged one is never replaced.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use thiserror::Error;
 
-use crate::durable::{self, CreateError};
+use super::canary::Subject;
+use super::create::{self, First};
+use super::document::{Document, DocumentError, StateLabel, Time, VersionRecord, Why};
+use super::history;
+use super::rotation::{self, StepError};
+use super::seal::{FileKeys, Opener, SealError};
+use super::{KeyVersion, Keyring, LookupError, State, Unwraps, WrapError, Wraps};
+use crate::durable::{WriteError, Writer};
 use crate::entropy::{Entropy, EntropyError};
 use crate::envelope::{Header, Purpose};
 use crate::key_id::KeyId;
-use crate::keyring::canary::Subject;
-use crate::keyring::document::{Document, DocumentError, StateLabel, VersionRecord};
-use crate::keyring::seal::{FileKeys, Opener, SealError};
-use crate::keyring::{KeyVersion, Keyring, LookupError, State, Unwraps, WrapError, Wraps, create};
 use crate::ownership::{self, OwnershipError};
+use crate::provider::local::LocalKek;
 use crate::provider::{Kek, KekError};
 
 /// Largest keyring file that is read, in bytes: some 10,000 versions.
@@ -47,9 +50,15 @@ pub enum LoadError {
         /// The version.
         key_id: KeyId,
     },
+    /// The coordination key does not open.
+    #[error("the coordination key does not open; the file was put together from two keyrings, or is damaged")]
+    Coordination,
     /// Not exactly one primary.
     #[error("the keyring does not have exactly one primary version")]
     Primary,
+    /// The history is not a chain that ends with the generation.
+    #[error("the history of the keyring is not a chain that ends with its generation")]
+    History,
     /// The primary did not wrap and unwrap a probe.
     #[error("the primary did not wrap and unwrap a probe: {0}")]
     Probe(#[from] ProbeError),
@@ -69,48 +78,154 @@ pub enum ProbeError {
     Entropy(#[from] EntropyError),
 }
 
-/// Reads the keyring at `path`, authenticates it whole, opens the canary of every usable version and proves the primary.
+/// Why a keyring was not made or changed.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// The file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// It did not load, before the change or after it was written.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The change cannot be recorded.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The file would be larger than what is ever read.
+    #[error("the keyring would have more than 8 MiB, and would not be read again")]
+    TooLarge,
+}
+
+/// An authentic keyring file with its keys: what a command looks at and changes.
+pub struct Opened {
+    /// What stands in the file.
+    pub document: Document,
+    /// What its root key gives.
+    pub keys: FileKeys,
+}
+
+/// Reads the keyring at `path`, authenticates it whole, opens the canary of every version and proves the primary.
 ///
 /// Errors: see [`LoadError`]; the file is left as it is, and nothing is ever made in its place.
 pub fn load(path: &Path, opener: &Opener, entropy: &dyn Entropy) -> Result<Keyring, LoadError> {
+    prove(&read(path, opener)?, entropy)
+}
+
+/// Opens the canary of every version and proves that the primary wraps what it unwraps.
+pub fn prove(opened: &Opened, entropy: &dyn Entropy) -> Result<Keyring, LoadError> {
+    let keyring = opened.prove()?;
+    probe(&keyring, entropy)?;
+    Ok(keyring)
+}
+
+/// Reads and authenticates the keyring at `path`, and proves no version yet.
+pub fn read(path: &Path, opener: &Opener) -> Result<Opened, LoadError> {
     let bytes = ownership::read_private_file(path, MAX_FILE)?;
     let text = std::str::from_utf8(bytes.expose_secret()).map_err(|_| LoadError::NotText)?;
-    let keyring = open(text, opener)?;
-    prove(&keyring, entropy)?;
-    Ok(keyring)
+    Opened::from_text(text, opener)
+}
+
+/// Opens and proves the keyring in `text`.
+pub fn open(text: &str, opener: &Opener) -> Result<Keyring, LoadError> {
+    Opened::from_text(text, opener)?.prove()
 }
 
 /// Makes a keyring file with one primary version at `path`, durably, then reads it back and proves it.
 ///
-/// Errors: [`CreateError::Exists`] if anything stands at `path`; it is left alone.
-pub fn create(path: &Path, opener: &Opener, now: SystemTime, entropy: &dyn Entropy) -> Result<Keyring, InitError> {
-    let text = create::keyring(opener, now, entropy).map_err(LoadError::from)?;
-    durable::create_private_file(path, text.as_bytes())?;
-    Ok(load(path, opener, entropy)?)
+/// Errors: [`WriteError::Exists`] if anything stands at `path`; it is left alone.
+pub fn create(path: &Path, first: First<'_>, entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+    let writer = Writer::lock(path)?;
+    let openers = first.openers;
+    let text = create::keyring(first, entropy).map_err(LoadError::from)?;
+    writer.create(text.as_bytes())?;
+    load_with_each(path, openers, entropy)
 }
 
-/// Why a first keyring was not made.
-#[derive(Debug, Error)]
-pub enum InitError {
-    /// The file could not be written.
-    #[error(transparent)]
-    Create(#[from] CreateError),
-    /// It was not made, or did not load after it was written.
-    #[error(transparent)]
-    Load(#[from] LoadError),
+/// A keyring under the lock of its file, to be changed once.
+pub struct Changing {
+    writer: Writer,
+    /// The keyring as it stands in the file.
+    pub opened: Opened,
 }
 
-/// Opens the keyring in `text`.
-pub fn open(text: &str, opener: &Opener) -> Result<Keyring, LoadError> {
-    let document = Document::parse(text)?;
-    let root = opener.open(&document.slots, document.keyring)?;
-    let keys = FileKeys::derive(&root, document.keyring);
-    Document::authenticate(text, &keys.authenticate)?;
-    let versions = document.versions.iter().map(|record| open_version(record, &keys)).collect::<Result<_, _>>()?;
-    Keyring::assemble(document.keyring, document.generation, versions).ok_or(LoadError::Primary)
+impl Changing {
+    /// Takes the lock and reads the keyring.
+    pub fn begin(path: &Path, opener: &Opener) -> Result<Self, ChangeError> {
+        let writer = Writer::lock(path)?;
+        let opened = read(path, opener)?;
+        Ok(Self { writer, opened })
+    }
+
+    /// Counts the change as `what`, writes the keyring, reads it back with each of `openers` and proves it.
+    ///
+    /// `openers`: at least one. Errors leave the old file in place; only a [`ChangeError::Load`] comes after the new one stands there.
+    pub fn commit(mut self, path: &Path, openers: &[Opener], now: Time, what: Why, entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+        rotation::record(&mut self.opened.document, now, what)?;
+        self.adopt(path, openers, entropy)
+    }
+
+    /// Writes the keyring with the history that it has by now: the next entry was recorded already, or it came with an export.
+    /// Otherwise as [`commit`](Self::commit).
+    pub fn adopt(self, path: &Path, openers: &[Opener], entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+        let text = proved_text(&self.opened, openers, entropy)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(ChangeError::TooLarge);
+        }
+        self.writer.replace(text.as_bytes())?;
+        load_with_each(path, openers, entropy)
+    }
 }
 
-fn open_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, LoadError> {
+/// Makes a keyring file of `opened`, which came with an export, at `path`, durably, then reads it back and proves it.
+///
+/// Errors: [`WriteError::Exists`] if anything stands at `path`; it is left alone.
+pub fn create_imported(path: &Path, opened: &Opened, openers: &[Opener], entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+    let writer = Writer::lock(path)?;
+    let text = proved_text(opened, openers, entropy)?;
+    writer.create(text.as_bytes())?;
+    load_with_each(path, openers, entropy)
+}
+
+/// The text of the file, proved in memory first: what does not prove never reaches the disk.
+fn proved_text(opened: &Opened, openers: &[Opener], entropy: &dyn Entropy) -> Result<String, ChangeError> {
+    let text = opened.document.write(&opened.keys.authenticate);
+    for opener in openers {
+        probe(&open(&text, opener)?, entropy).map_err(LoadError::from)?;
+    }
+    Ok(text)
+}
+
+fn load_with_each(path: &Path, openers: &[Opener], entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+    let mut loaded = None;
+    for opener in openers {
+        loaded = Some(load(path, opener, entropy)?);
+    }
+    // A keyring has at least one slot, so there is at least one opener.
+    loaded.ok_or(ChangeError::Load(LoadError::Seal(SealError::NoSlot { wanted: "any".into(), present: String::new() })))
+}
+
+impl Opened {
+    fn from_text(text: &str, opener: &Opener) -> Result<Self, LoadError> {
+        let document = Document::parse(text)?;
+        let root = opener.open(&document.slots, document.keyring)?;
+        let keys = FileKeys::derive(&root, document.keyring);
+        Document::authenticate(text, &keys.authenticate)?;
+        if !history::is_chain(&document.history, document.generation) {
+            return Err(LoadError::History);
+        }
+        Ok(Self { document, keys })
+    }
+
+    /// Opens every version's key with its canary, and the coordination key.
+    pub fn prove(&self) -> Result<Keyring, LoadError> {
+        let document = &self.document;
+        let versions = document.versions.iter().map(|record| prove_version(record, &self.keys)).collect::<Result<_, _>>()?;
+        let coordination = create::unwrap_coordination(document, &self.keys).map_err(|_| LoadError::Coordination)?;
+        let head = document.history.last().ok_or(LoadError::History)?;
+        Keyring::assemble(document.keyring, document.generation, head.digest, coordination, versions).ok_or(LoadError::Primary)
+    }
+}
+
+fn prove_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, LoadError> {
     let key_id = record.key_id;
     let subject = Subject { keyring: key_id.keyring, version: key_id.version, algorithm: record.algorithm };
     if subject.check(&record.canary) != key_id.check {
@@ -118,8 +233,8 @@ fn open_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, L
     }
     let kek = || -> Result<Arc<dyn Kek>, LoadError> {
         let broken = |_: KekError| LoadError::Canary { key_id };
-        let wrapped = record.wrapped.as_deref().ok_or(LoadError::Canary { key_id })?;
-        let kek = create::unwrap_local(record, wrapped, keys).map_err(broken)?;
+        let wrapped = record.wrapped.as_ref().ok_or(LoadError::Canary { key_id })?;
+        let kek = LocalKek::new(&create::unwrap_local(record, wrapped, keys).map_err(broken)?);
         subject.prove(&kek, &record.canary).map_err(broken)?;
         Ok(Arc::new(kek))
     };
@@ -127,21 +242,21 @@ fn open_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, L
         StateLabel::Staged => State::Staged(Unwraps(kek()?)),
         StateLabel::Primary => State::Primary(Wraps(kek()?)),
         StateLabel::Retired => State::Retired(Unwraps(kek()?)),
-        StateLabel::Disabled => State::Disabled,
+        // Proved, so that enabling it is no surprise, and then dropped.
+        StateLabel::Disabled => kek().map(|_| State::Disabled)?,
         StateLabel::Destroyed => State::Destroyed,
     };
     Ok(KeyVersion::new(Header { algorithm: record.algorithm, key_id }, state))
 }
 
 /// Wraps 32 random bytes as a request would; the wrap proves itself by unwrapping them again.
-fn prove(keyring: &Keyring, entropy: &dyn Entropy) -> Result<(), ProbeError> {
+fn probe(keyring: &Keyring, entropy: &dyn Entropy) -> Result<(), ProbeError> {
     let mut probe = [0; 32];
     entropy.fill(&mut probe)?;
     keyring.wrap(Purpose::KmsV2, &probe, entropy)?;
     keyring.find(keyring.primary())?;
     Ok(())
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,15 +330,15 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named_as_such() {
-        let newer = SAMPLE.replacen("format = 1", "format = 2\nsomething-new = true", 1);
+        let newer = SAMPLE.replacen("keywright-keyring 1\n", "keywright-keyring 2\nsomething new\n", 1);
         assert!(refusal(&newer).contains("keyring format 2 is not one that this release reads"));
     }
 
     #[test]
     fn a_development_keyring_does_not_open_without_dev() {
-        let secret = Opener::Secret(SecretBytes::from_vec(vec![1; 32]));
+        let secret = Opener::KeyFile(SecretBytes::from_vec(vec![1; 32]));
         let error = open(SAMPLE, &secret).expect_err("does not open");
-        assert!(matches!(error, LoadError::Seal(SealError::NoSlot { wanted: "secret", .. })), "{error}");
+        assert!(matches!(error, LoadError::Seal(SealError::NoSlot { .. })), "{error}");
     }
 
     #[test]
@@ -231,9 +346,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
         let path = dir.path().join("keyring");
-        let first = create(&path, &DEV, SystemTime::UNIX_EPOCH, &OsEntropy).expect("creates");
-        let error = create(&path, &DEV, SystemTime::UNIX_EPOCH, &OsEntropy).expect_err("exists");
-        assert!(matches!(error, InitError::Create(CreateError::Exists(_))), "{error}");
+        let make = || {
+            let now = "2026-01-02T03:04:05Z".parse().expect("valid");
+            create(&path, First { openers: &[DEV], nodes: vec![], hold: std::time::Duration::ZERO, now }, &OsEntropy)
+        };
+        let first = make().expect("creates");
+        let error = make().expect_err("exists");
+        assert!(matches!(error, ChangeError::Write(WriteError::Exists(_))), "{error}");
         assert_eq!(load(&path, &DEV, &OsEntropy).expect("loads").primary(), first.primary());
     }
 }

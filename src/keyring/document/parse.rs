@@ -1,0 +1,271 @@
+//! Reads the lines of a keyring file. Every line has its place and its form; anything else is an error that names the line.
+
+use std::iter::Peekable;
+use std::str::{FromStr, Lines, Split};
+use std::time::Duration;
+
+use super::{ADVICE, Document, DocumentError, FORMAT, LAST_LINE, MAGIC, ProviderLabel, StateLabel, VersionRecord, WARNING};
+use crate::envelope::Algorithm;
+use crate::key_id::{KeyId, KeyringId};
+use crate::keyring::history::Entry;
+use crate::keyring::seal::Slot;
+
+/// Most slots: each passphrase among them may cost a second and a gigabyte before anything is known to be authentic.
+const MAX_SLOTS: usize = 16;
+
+/// The lines above the last one, and the 32 bytes on it.
+pub(super) fn split_authentication(text: &str) -> Option<(&str, [u8; 32])> {
+    let body = text.strip_suffix('\n')?;
+    let start = body.rfind('\n')? + 1;
+    let (covered, last) = text.split_at(start);
+    Some((covered, hex(last.strip_prefix(LAST_LINE)?.strip_suffix('\n')?)?))
+}
+
+pub(super) fn document(text: &str) -> Result<Document, DocumentError> {
+    // The format comes first, so that a newer file is named as such instead of failing on a line it added.
+    let first = text.lines().next().and_then(|line| line.strip_prefix(MAGIC)?.strip_prefix(' ')).ok_or(DocumentError::NotAKeyring)?;
+    match first.parse::<u32>() {
+        Ok(FORMAT) if first == "1" => {}
+        // Numbers have one form; another one is no format that any release writes.
+        Ok(format) if format.to_string() != first => return Err(DocumentError::NotAKeyring),
+        Ok(format) => return Err(DocumentError::Format(format)),
+        Err(_) => return Err(DocumentError::NotAKeyring),
+    }
+    let (covered, _) = split_authentication(text).ok_or(DocumentError::NoAuthentication)?;
+    if covered.contains('\r') {
+        return Err(DocumentError::Line {
+            line: 1 + covered[..covered.find('\r').unwrap_or(0)].matches('\n').count(),
+            problem: "has a carriage return",
+        });
+    }
+    let mut reader = Reader { lines: covered.lines().peekable(), number: 1 };
+    reader.lines.next();
+    reader.document()
+}
+
+struct Reader<'a> {
+    lines: Peekable<Lines<'a>>,
+    /// Of the line that was taken last, counted from 1.
+    number: usize,
+}
+
+/// The words of one line after the first.
+struct Words<'a> {
+    words: Split<'a, char>,
+    line: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn document(mut self) -> Result<Document, DocumentError> {
+        self.comment(ADVICE)?;
+        let development = self.lines.peek().is_some_and(|line| line.starts_with('#'));
+        if development {
+            self.comment(WARNING)?;
+        }
+        let keyring: KeyringId = self.field("keyring", "must be `keyring` and 16 lower-case hexadecimal digits")?;
+        let generation = self.number_field("generation", "must be `generation` and a number from 1 to 9223372036854775807")?;
+        if generation == 0 {
+            return Err(self.problem("must be `generation` and a number from 1 to 9223372036854775807"));
+        }
+        let hold = self.number_field("hold", "must be `hold` and a number of seconds")?;
+        let nodes = self.nodes()?;
+        let coordination = self.words("coordination", "must be `coordination` and 144 lower-case hexadecimal digits")?.only_hex()?;
+        let slots = self.repeated("slot", slot)?;
+        if slots.is_empty() {
+            return Err(self.problem("must be followed by at least one slot"));
+        }
+        if slots.len() > MAX_SLOTS {
+            return Err(self.problem("is one slot too many: a keyring has at most 16"));
+        }
+        if development != slots.iter().any(Slot::is_development) {
+            return Err(self.problem("a development slot and the warning about it stand in a file together"));
+        }
+        let mut expected = 0u32;
+        let versions = self.repeated("version", |words| {
+            expected = expected.checked_add(1).ok_or_else(|| words.problem("one version too many"))?;
+            version(words, keyring, expected)
+        })?;
+        let history = self.repeated("history", entry)?;
+        if self.lines.next().is_some() {
+            self.number += 1;
+            return Err(self.problem("is not what stands at this place of a keyring"));
+        }
+        Ok(Document { keyring, generation, hold: Duration::from_secs(hold), nodes, coordination, slots, versions, history })
+    }
+
+    fn problem(&self, problem: &'static str) -> DocumentError {
+        DocumentError::Line { line: self.number, problem }
+    }
+
+    fn next(&mut self) -> &'a str {
+        self.number += 1;
+        self.lines.next().unwrap_or_default()
+    }
+
+    fn comment(&mut self, text: &str) -> Result<(), DocumentError> {
+        let line = self.next();
+        if Some(line) == text.strip_suffix('\n') { Ok(()) } else { Err(self.problem("is not the comment that stands there")) }
+    }
+
+    /// The next line, which must begin with `name`.
+    fn words(&mut self, name: &str, problem: &'static str) -> Result<Words<'a>, DocumentError> {
+        let mut words = self.next().split(' ');
+        if words.next() != Some(name) {
+            return Err(self.problem(problem));
+        }
+        Ok(Words { words, line: self.number })
+    }
+
+    fn field<T: FromStr>(&mut self, name: &str, problem: &'static str) -> Result<T, DocumentError> {
+        let mut words = self.words(name, problem)?;
+        let value = words.parsed(problem)?;
+        words.end(problem)?;
+        Ok(value)
+    }
+
+    fn number_field(&mut self, name: &str, problem: &'static str) -> Result<u64, DocumentError> {
+        let mut words = self.words(name, problem)?;
+        let value = words.number(problem)?;
+        words.end(problem)?;
+        Ok(value)
+    }
+
+    fn nodes<T: FromStr + Ord>(&mut self) -> Result<Vec<T>, DocumentError> {
+        let problem = "must be `nodes` and the names of the nodes in order, each once";
+        let words = self.words("nodes", problem)?;
+        let nodes = words.words.map(|word| word.parse().map_err(|_| self.problem(problem))).collect::<Result<Vec<T>, _>>()?;
+        if nodes.is_sorted_by(|a, b| a < b) { Ok(nodes) } else { Err(self.problem(problem)) }
+    }
+
+    /// All lines that begin with `name`, here.
+    fn repeated<T>(&mut self, name: &str, mut read: impl FnMut(Words<'a>) -> Result<T, DocumentError>) -> Result<Vec<T>, DocumentError> {
+        let mut found = Vec::new();
+        while let Some(rest) = self.lines.peek().and_then(|line| line.strip_prefix(name)?.strip_prefix(' ')) {
+            self.next();
+            found.push(read(Words { words: rest.split(' '), line: self.number })?);
+        }
+        Ok(found)
+    }
+}
+
+impl<'a> Words<'a> {
+    fn problem(&self, problem: &'static str) -> DocumentError {
+        DocumentError::Line { line: self.line, problem }
+    }
+
+    fn next(&mut self) -> &'a str {
+        self.words.next().unwrap_or_default()
+    }
+
+    fn parsed<T: FromStr>(&mut self, problem: &'static str) -> Result<T, DocumentError> {
+        self.next().parse().map_err(|_| self.problem(problem))
+    }
+
+    /// A decimal number up to 2^63 - 1 in its one form.
+    fn number(&mut self, problem: &'static str) -> Result<u64, DocumentError> {
+        let word = self.next();
+        let value = word.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()).filter(|n| n.to_string() == word);
+        value.ok_or_else(|| self.problem(problem))
+    }
+
+    fn hex<const N: usize>(&mut self, problem: &'static str) -> Result<[u8; N], DocumentError> {
+        hex(self.next()).ok_or_else(|| self.problem(problem))
+    }
+
+    fn only_hex<const N: usize>(mut self) -> Result<[u8; N], DocumentError> {
+        let bytes = self.hex("has another number of lower-case hexadecimal digits than it must")?;
+        self.end("has a word too many")?;
+        Ok(bytes)
+    }
+
+    /// The next word must be `word`.
+    fn literally(&mut self, word: &str, problem: &'static str) -> Result<(), DocumentError> {
+        if self.next() == word { Ok(()) } else { Err(self.problem(problem)) }
+    }
+
+    /// The rest of the line as one value of several words.
+    fn rest<T: FromStr>(self, problem: &'static str) -> Result<T, DocumentError> {
+        let line = self.line;
+        let text = self.words.collect::<Vec<_>>().join(" ");
+        text.parse().map_err(|_| DocumentError::Line { line, problem })
+    }
+
+    fn end(mut self, problem: &'static str) -> Result<(), DocumentError> {
+        if self.words.next().is_none() { Ok(()) } else { Err(DocumentError::Line { line: self.line, problem }) }
+    }
+}
+
+fn slot(mut words: Words<'_>) -> Result<Slot, DocumentError> {
+    let line = words.line;
+    Slot::read(|| words.words.next()).ok_or(DocumentError::Line { line, problem: "is no slot that this release knows" })
+}
+
+fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<VersionRecord, DocumentError> {
+    let key_id: KeyId = words.parsed("its second word is no key_id")?;
+    if key_id.keyring != keyring {
+        return Err(words.problem("its key_id is another keyring's"));
+    }
+    if key_id.version.number() != number {
+        return Err(words.problem("versions stand in order, from 1, without gaps"));
+    }
+    let state = StateLabel::from_name(words.next()).ok_or_else(|| words.problem("its third word is no state"))?;
+    if words.next() != ProviderLabel::Local.name() {
+        return Err(words.problem("its provider is not one that this release knows (local)"));
+    }
+    let algorithm = Algorithm::from_name(words.next())
+        .ok_or_else(|| words.problem("its algorithm is not one that this release knows (xaes-256-gcm)"))?;
+    words.literally("created", "its sixth word must be `created`")?;
+    let created = words.parsed("`created` is no time of the form 2026-01-02T03:04:05Z")?;
+    words.literally("changed", "its eighth word must be `changed`")?;
+    let changed = words.parsed("`changed` is no time of the form 2026-01-02T03:04:05Z")?;
+    words.literally("canary", "its tenth word must be `canary`")?;
+    let canary = words.hex("`canary` must have 144 lower-case hexadecimal digits")?;
+    let mut record = VersionRecord {
+        key_id,
+        state,
+        provider: ProviderLabel::Local,
+        algorithm,
+        created,
+        changed,
+        canary,
+        wrapped: None,
+        verified: None,
+        exported: None,
+    };
+    let mut next = words.words.next();
+    if next == Some("wrapped") {
+        record.wrapped = Some(words.hex("`wrapped` must have 144 lower-case hexadecimal digits")?);
+        next = words.words.next();
+    }
+    if record.wrapped.is_some() == (state == StateLabel::Destroyed) {
+        return Err(words.problem("`wrapped` stands there exactly when the version is not destroyed"));
+    }
+    if next == Some("exported") {
+        record.exported = Some(words.parsed("`exported` must have 64 lower-case hexadecimal digits")?);
+        next = words.words.next();
+    }
+    match next {
+        None => Ok(record),
+        Some("verified") if !matches!(state, StateLabel::Staged | StateLabel::Primary) => {
+            record.verified = Some(words.rest("`verified` must be followed by a reason in printable characters")?);
+            Ok(record)
+        }
+        Some(_) => Err(words.problem("has a word that does not belong there")),
+    }
+}
+
+fn entry(mut words: Words<'_>) -> Result<Entry, DocumentError> {
+    let generation = words.number("its second word is no generation")?;
+    let at = words.parsed("its third word is no time of the form 2026-01-02T03:04:05Z")?;
+    let digest = words.parsed("its fourth word is no digest")?;
+    let what = words.rest("it does not say what happened")?;
+    Ok(Entry { generation, at, what, digest })
+}
+
+/// Exactly `2 * N` lower-case hexadecimal digits.
+pub(in crate::keyring) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // The decoder accepts a shorter text and fills a part; the length is checked first.
+    let whole = text.len() == 2 * N && base16ct::lower::decode(text, &mut bytes).is_ok();
+    whole.then_some(bytes)
+}

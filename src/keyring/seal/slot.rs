@@ -1,0 +1,166 @@
+//! One seal slot: how it is made, opened, and written in the keyring file.
+
+use std::fmt::{self, Write as _};
+
+use super::{Cost, MIN_PASSPHRASE, Opener, SealError, passphrase_kek, secret_kek, unwrap_root, wrap_root};
+use crate::entropy::Entropy;
+use crate::key_id::KeyringId;
+use crate::keyring::document::parse::hex;
+use crate::keyring::document::push_hex;
+use crate::provider::KekError;
+use crate::secret::{SecretBytes, SecretKey};
+
+/// What a slot is opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotKind {
+    /// Nothing: the root key stands in the file.
+    InsecureDevelopment,
+    /// A key file.
+    KeyFile,
+    /// A systemd credential of that name.
+    Credential(String),
+    /// A passphrase.
+    Passphrase,
+}
+
+impl fmt::Display for SlotKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InsecureDevelopment => f.write_str("insecure-development"),
+            Self::KeyFile => f.write_str("key-file"),
+            Self::Credential(name) => write!(f, "credential `{name}`"),
+            Self::Passphrase => f.write_str("passphrase"),
+        }
+    }
+}
+
+/// One slot, as it stands in the keyring file.
+pub struct Slot(Sealed);
+
+enum Sealed {
+    /// The root key in clear.
+    InsecureDevelopment(SecretKey),
+    /// The root key wrapped under a key derived from a secret of at least [`super::MIN_SECRET`] bytes.
+    KeyFile { salt: [u8; 16], wrapped: [u8; 72] },
+    /// As above.
+    Credential { name: String, salt: [u8; 16], wrapped: [u8; 72] },
+    /// The root key wrapped under a key stretched from a passphrase.
+    Passphrase { cost: Cost, salt: [u8; 16], wrapped: [u8; 72] },
+}
+
+impl Slot {
+    /// What it is opened with.
+    pub fn kind(&self) -> SlotKind {
+        match &self.0 {
+            Sealed::InsecureDevelopment(_) => SlotKind::InsecureDevelopment,
+            Sealed::KeyFile { .. } => SlotKind::KeyFile,
+            Sealed::Credential { name, .. } => SlotKind::Credential(name.clone()),
+            Sealed::Passphrase { .. } => SlotKind::Passphrase,
+        }
+    }
+
+    /// Whether it seals nothing.
+    pub fn is_development(&self) -> bool {
+        matches!(self.0, Sealed::InsecureDevelopment(_))
+    }
+
+    /// Makes a slot over `root` that `opener` opens.
+    pub fn seal(opener: &Opener, keyring: KeyringId, root: &SecretKey, entropy: &dyn Entropy) -> Result<Self, SealError> {
+        let salt = || {
+            let mut salt = [0; 16];
+            entropy.fill(&mut salt).map_err(KekError::from).map(|()| salt)
+        };
+        let sealed = match opener {
+            Opener::InsecureDevelopment => Sealed::InsecureDevelopment(copy(root)),
+            Opener::KeyFile(secret) => {
+                let salt = salt()?;
+                Sealed::KeyFile { salt, wrapped: wrap_root(&secret_kek(secret, &salt)?, keyring, root, entropy)? }
+            }
+            Opener::Credential(name, secret) => {
+                let salt = salt()?;
+                let wrapped = wrap_root(&secret_kek(secret, &salt)?, keyring, root, entropy)?;
+                Sealed::Credential { name: name.clone(), salt, wrapped }
+            }
+            Opener::Passphrase(passphrase) => {
+                if passphrase.len() < MIN_PASSPHRASE {
+                    return Err(SealError::ShortPassphrase(passphrase.len()));
+                }
+                let (salt, cost) = (salt()?, Cost::NEW);
+                Sealed::Passphrase { cost, salt, wrapped: wrap_root(&passphrase_kek(passphrase, &salt, cost)?, keyring, root, entropy)? }
+            }
+        };
+        Ok(Self(sealed))
+    }
+
+    /// The root key; [`SealError::WrongSecret`] if `opener` is not what this slot was made with.
+    pub(super) fn open(&self, opener: &Opener, keyring: KeyringId) -> Result<SecretKey, SealError> {
+        let by_secret = |secret: &SecretBytes, salt, wrapped| secret_kek(secret, salt).map(|kek| unwrap_root(&kek, keyring, wrapped));
+        let root = match (&self.0, opener) {
+            (Sealed::InsecureDevelopment(root), Opener::InsecureDevelopment) => Some(copy(root)),
+            (Sealed::KeyFile { salt, wrapped }, Opener::KeyFile(secret)) => by_secret(secret, salt, wrapped)?,
+            (Sealed::Credential { salt, wrapped, .. }, Opener::Credential(_, secret)) => by_secret(secret, salt, wrapped)?,
+            (Sealed::Passphrase { cost, salt, wrapped }, Opener::Passphrase(passphrase)) => {
+                unwrap_root(&passphrase_kek(passphrase, salt, *cost)?, keyring, wrapped)
+            }
+            _ => None,
+        };
+        root.ok_or_else(|| SealError::WrongSecret { kind: self.kind().to_string() })
+    }
+
+    /// Appends the line of the keyring file.
+    pub(in crate::keyring) fn write(&self, out: &mut String) {
+        let mut push = |words: fmt::Arguments<'_>, parts: &[&[u8]]| {
+            // Writing to a String does not fail.
+            let _ = write!(out, "slot {words}");
+            for part in parts {
+                out.push(' ');
+                push_hex(out, part);
+            }
+            out.push('\n');
+        };
+        match &self.0 {
+            Sealed::InsecureDevelopment(root) => push(format_args!("insecure-development"), &[root.expose_secret()]),
+            Sealed::KeyFile { salt, wrapped } => push(format_args!("key-file"), &[salt, wrapped]),
+            Sealed::Credential { name, salt, wrapped } => push(format_args!("credential {name}"), &[salt, wrapped]),
+            Sealed::Passphrase { cost, salt, wrapped } => {
+                let [memory, passes, lanes] = cost.numbers();
+                push(format_args!("passphrase argon2id {memory} {passes} {lanes}"), &[salt, wrapped]);
+            }
+        }
+    }
+
+    /// Reads the words of a line after `slot`, exactly as [`Slot::write`] writes them; `None` for anything else.
+    pub(in crate::keyring) fn read<'a>(mut next: impl FnMut() -> Option<&'a str>) -> Option<Self> {
+        let sealed = match next()? {
+            "insecure-development" => Sealed::InsecureDevelopment(root_key(next()?)?),
+            "key-file" => Sealed::KeyFile { salt: hex(next()?)?, wrapped: hex(next()?)? },
+            "credential" => {
+                let name = next().filter(|name| is_credential_name(name))?.to_owned();
+                Sealed::Credential { name, salt: hex(next()?)?, wrapped: hex(next()?)? }
+            }
+            "passphrase" => {
+                next().filter(|word| *word == "argon2id")?;
+                let mut number = || next().and_then(|word| word.parse::<u32>().ok().filter(|n| n.to_string() == word));
+                let cost = Cost::new(number()?, number()?, number()?)?;
+                Sealed::Passphrase { cost, salt: hex(next()?)?, wrapped: hex(next()?)? }
+            }
+            _ => return None,
+        };
+        next().is_none().then_some(Self(sealed))
+    }
+}
+
+/// Whether `name` can be a file in a folder of credentials: letters, digits, `-`, `_`, `.` and no leading dot.
+pub fn is_credential_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+fn root_key(text: &str) -> Option<SecretKey> {
+    let whole = text.len() == 2 * SecretKey::LEN;
+    SecretKey::try_fill(|out| base16ct::lower::decode(text, out).ok().filter(|_| whole).map(|_| ()).ok_or(())).ok()
+}
+
+fn copy(key: &SecretKey) -> SecretKey {
+    SecretKey::from_slice(key.expose_secret()).expect("a key is as long as a key")
+}

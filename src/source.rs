@@ -1,0 +1,83 @@
+//! The keyring that a plugin serves: its file, what opens it, and what was seen of it before.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::entropy::Entropy;
+use crate::key_id::KeyringId;
+use crate::keyring::Keyring;
+use crate::keyring::seen::{Seen, SeenError};
+use crate::keyring::store::{self, LoadError};
+use crate::unseal::{Seal, UnsealError};
+
+/// Where a keyring is.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The keyring file. Only read.
+    pub path: PathBuf,
+    /// What opens it; fetched anew for every load.
+    pub seal: Seal,
+    /// Where is remembered what was seen: the one place that a serving process writes.
+    pub state_dir: PathBuf,
+}
+
+/// Why a keyring is not served.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// What opens it could not be had.
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
+    /// It did not load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It is not the one that should stand there.
+    #[error(transparent)]
+    Seen(#[from] SeenError),
+    /// It is another one than the one that is served.
+    #[error("the file holds keyring {found}; {serving} is served here")]
+    Other {
+        /// In the file.
+        found: KeyringId,
+        /// Loaded before.
+        serving: KeyringId,
+    },
+}
+
+/// Which file stands at a path, and in which state; another value means that it is worth a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, u64),
+}
+
+impl Source {
+    /// Loads and proves the keyring, and remembers it as seen. Where one is served already, it must be that one, in whatever state.
+    ///
+    /// Errors: see [`SourceError`]; nothing is ever made or changed in the place of the file.
+    pub fn load(&self, serving: Option<KeyringId>, entropy: &dyn Entropy) -> Result<Keyring, SourceError> {
+        let opened = store::read(&self.path, &self.seal.opener()?)?;
+        let found = opened.document.keyring;
+        if let Some(serving) = serving.filter(|serving| *serving != found) {
+            return Err(SourceError::Other { found, serving });
+        }
+        let seen = Seen::read(&self.state_dir)?;
+        if let Some(seen) = seen {
+            seen.check(&opened.document)?;
+        }
+        let keyring = store::prove(&opened, entropy)?;
+        let now = Seen::of(&opened.document);
+        if let Some(now) = now.filter(|_| now != seen) {
+            now.write(&self.state_dir)?;
+        }
+        Ok(keyring)
+    }
+
+    /// Which file stands there now; `None` if none can be looked at.
+    pub fn identity(&self) -> Option<Identity> {
+        let stat = rustix::fs::lstat(&self.path).ok()?;
+        Some(Identity { device: stat.st_dev, inode: stat.st_ino, size: stat.st_size, modified: (stat.st_mtime, stat.st_mtime_nsec) })
+    }
+}
