@@ -4,9 +4,12 @@
 //! not load ends the process; nothing is ever made in its place.
 
 mod accept;
+mod admin;
+mod alarm;
 pub mod authority;
 mod grpc;
 mod quiet;
+mod reload;
 mod socket;
 
 pub use socket::{MAX_PATH as MAX_SOCKET_PATH, SocketError, SocketSettings, check_path as check_socket_path, is_socket};
@@ -20,10 +23,12 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::entropy::OsEntropy;
-use crate::keyring::Keyring;
-use crate::keyring::store::LoadError;
+use crate::keyring::document::NodeName;
 use crate::log::Log;
 use crate::service::{Service, Snapshots};
+use crate::source::{Source, SourceError};
+use admin::Admin;
+use alarm::Alarm;
 use socket::Socket;
 
 /// How to serve.
@@ -31,6 +36,10 @@ use socket::Socket;
 pub struct Settings {
     /// Where, and who may connect.
     pub socket: SocketSettings,
+    /// Where metrics and acknowledgements are had; mode, group and uids are those of `socket`.
+    pub admin_path: PathBuf,
+    /// Name of this control-plane node, where there are several.
+    pub node: Option<NodeName>,
     /// Serve KMS v1 beside v2.
     pub v1: bool,
     /// Accept clients that send the path of the socket as `:authority`.
@@ -49,7 +58,7 @@ pub enum ServeError {
     Socket(#[from] SocketError),
     /// The keyring did not load.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Source(#[from] SourceError),
     /// The system refused something that does not depend on us.
     #[error("{step}: {source}")]
     System {
@@ -72,28 +81,33 @@ pub struct Ready {
     pub key_id: String,
 }
 
-/// Serves until SIGTERM or SIGINT. `load` opens and proves the keyring, on a thread that may block; `announce` is called once, when
-/// every call is answered.
+/// Serves the keyring of `source` until SIGTERM or SIGINT, and every later state of it; `announce` is called once, when every call is
+/// answered.
 ///
 /// Errors: see [`ServeError`]. The socket is gone from its folder when this returns.
-pub async fn serve(
-    settings: Settings,
-    log: Log,
-    load: impl FnOnce() -> Result<Keyring, LoadError> + Send + 'static,
-    announce: impl FnOnce(&Ready),
-) -> Result<(), ServeError> {
+pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl FnOnce(&Ready)) -> Result<(), ServeError> {
     let system = |step| move |source| ServeError::System { step, source };
     let mut stop = Stop::new().map_err(system("listen for signals"))?;
     let socket = Socket::bind(&settings.socket)?;
     tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
 
-    let snapshots = Snapshots::default();
+    let admin_settings = SocketSettings { path: settings.admin_path.clone(), ..settings.socket.clone() };
+    let admin_socket = Socket::bind(&admin_settings)?;
+
+    let (snapshots, alarm) = (Snapshots::default(), Alarm::default());
+    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), node: settings.node.clone() };
+    let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log, settings.v1));
     let (drain, draining) = tokio::sync::watch::channel(false);
     let listener = socket.listener().map_err(system("listen"))?;
     let mut serving = tokio::spawn(accept::serve(listener, settings.clone(), service, draining));
 
-    let loading = tokio::task::spawn_blocking(load);
+    let source = Arc::new(source);
+    let loaded = source.identity();
+    let loading = tokio::task::spawn_blocking({
+        let source = source.clone();
+        move || source.load(None, &OsEntropy)
+    });
     let keyring = tokio::select! {
         loaded = loading => loaded.map_err(|e| ServeError::Stopped(format!("loading the keyring panicked: {e}")))??,
         () = stop.wait() => return Ok(()),
@@ -102,6 +116,7 @@ pub async fn serve(
     let (versions, generation) = (keyring.versions().len(), keyring.generation());
     snapshots.publish(keyring);
     tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
+    let watching = tokio::spawn(reload::watch(source, snapshots, alarm, loaded));
     // Without a service manager this does nothing.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(cause = %error, "the service manager could not be told READY");
@@ -114,7 +129,9 @@ pub async fn serve(
     }
     tracing::info!("draining");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    drop(socket);
+    watching.abort();
+    administering.abort();
+    drop((socket, admin_socket));
     // It holds the other end until it has ended.
     let _ = drain.send(true);
     tokio::select! {

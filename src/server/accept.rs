@@ -50,7 +50,7 @@ async fn connection(stream: UnixStream, _place: OwnedSemaphorePermit, legacy: bo
 }
 
 /// The next connection; nothing after a failure that was logged and waited out.
-async fn next(listener: &UnixListener) -> Option<UnixStream> {
+pub(super) async fn next(listener: &UnixListener) -> Option<UnixStream> {
     match listener.accept().await {
         Ok((stream, _)) => Some(stream),
         Err(error) => {
@@ -62,7 +62,7 @@ async fn next(listener: &UnixListener) -> Option<UnixStream> {
 }
 
 /// A place for the peer of `stream`, or nothing after logging why not; a refused stream is closed by being dropped.
-fn admit(stream: &UnixStream, settings: &SocketSettings, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+pub(super) fn admit(stream: &UnixStream, settings: &SocketSettings, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     let peer = match stream.peer_cred() {
         Ok(peer) => peer,
         Err(error) => {

@@ -2,9 +2,13 @@
 
 use std::io::IoSlice;
 
+use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::UnixStream;
+<<<<<<< HEAD
 use http::{Method, Request, Response};
+=======
+>>>>>>> order-b
 
 use super::*;
 
