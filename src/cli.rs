@@ -5,7 +5,13 @@ mod failure;
 #[cfg(feature = "operator")]
 mod generate;
 mod init;
+#[cfg(feature = "operator")]
+mod keyring;
+#[cfg(feature = "operator")]
+mod output;
 mod place;
+#[cfg(feature = "operator")]
+mod rotate;
 mod serve;
 #[cfg(feature = "operator")]
 mod status;
@@ -35,6 +41,10 @@ enum Command {
     #[cfg(feature = "operator")]
     Status(status::Arguments),
     #[cfg(feature = "operator")]
+    Keyring(keyring::Arguments),
+    #[cfg(feature = "operator")]
+    Rotate(rotate::Arguments),
+    #[cfg(feature = "operator")]
     Completions(generate::CompletionsArguments),
     #[cfg(feature = "operator")]
     Man(generate::ManArguments),
@@ -55,6 +65,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(arguments) => init::run(arguments),
         #[cfg(feature = "operator")]
         Command::Status(arguments) => status::run(arguments),
+        #[cfg(feature = "operator")]
+        Command::Keyring(arguments) => keyring::run(arguments),
+        #[cfg(feature = "operator")]
+        Command::Rotate(arguments) => rotate::run(arguments),
         #[cfg(feature = "operator")]
         Command::Completions(arguments) => generate::completions(arguments),
         #[cfg(feature = "operator")]

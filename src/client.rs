@@ -1,5 +1,7 @@
 //! The other end of the socket: asks a running plugin what a kube-apiserver would ask, and says what is wrong when it does not answer.
 
+pub mod admin;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

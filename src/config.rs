@@ -7,11 +7,16 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::keyring::document::line_of;
+use crate::keyring::document::NodeName;
+use crate::keyring::seal::is_credential_name;
 use crate::server::{Settings, SocketError, SocketSettings, check_socket_path};
+use crate::source::Source;
+use crate::unseal::Seal;
 
 /// Where a plugin of the packaged unit listens.
 pub const DEFAULT_SOCKET: &str = "/run/keywright/kms.sock";
+/// Where the plugin of the packaged unit keeps its state.
+pub const DEFAULT_STATE: &str = "/var/lib/keywright";
 /// Largest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -65,15 +70,6 @@ pub enum ConfigError {
     },
 }
 
-/// How the root key of the keyring is had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seal {
-    /// A systemd credential of this name.
-    Credential(String),
-    /// A file that only its owner can read.
-    KeyFile(PathBuf),
-}
-
 /// A validated configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -81,6 +77,10 @@ pub struct Config {
     pub keyring: PathBuf,
     /// What opens it.
     pub seal: Seal,
+    /// Whether that is lost with the machine.
+    pub machine_bound: bool,
+    /// Where the plugin remembers what it has seen.
+    pub state_dir: PathBuf,
     /// How to serve.
     pub serve: Settings,
 }
@@ -89,6 +89,8 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 struct Raw {
     keyring: Spanned<PathBuf>,
+    state_dir: Option<Spanned<PathBuf>>,
+    node: Option<Spanned<String>>,
     seal: Spanned<RawSeal>,
     #[serde(default)]
     socket: RawSocket,
@@ -103,6 +105,8 @@ struct Raw {
 struct RawSeal {
     credential: Option<Spanned<String>>,
     key_file: Option<Spanned<PathBuf>>,
+    passphrase_credential: Option<Spanned<String>>,
+    machine_bound: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -144,17 +148,34 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let raw: Raw = toml::from_str(text).map_err(|error| syntax_error(path, text, &error))?;
     let at = Place { path, text };
     let keyring = at.absolute("keyring", raw.keyring)?;
-    let seal = at.seal(raw.seal)?;
+    let (seal, machine_bound) = at.seal(raw.seal)?;
+    let state_dir = raw.state_dir.map_or_else(|| Ok(PathBuf::from(DEFAULT_STATE)), |dir| at.absolute("state_dir", dir))?;
     let socket = at.socket(raw.socket)?;
     let (max_connections, drain) = at.limits(raw.limits)?;
-    let serve = Settings { socket, v1: raw.kms.v1, legacy_clients: raw.kms.legacy_clients, max_connections, drain };
-    Ok(Config { keyring, seal, serve })
+    let node = at.node(raw.node)?;
+    let serve = Settings {
+        admin_path: admin_path(&socket.path),
+        node,
+        socket,
+        v1: raw.kms.v1,
+        legacy_clients: raw.kms.legacy_clients,
+        max_connections,
+        drain,
+    };
+    Ok(Config { keyring, seal, machine_bound, state_dir, serve })
 }
 
 impl Config {
+    /// Where the plugin finds its keyring.
+    pub fn source(&self) -> Source {
+        Source { path: self.keyring.clone(), seal: self.seal.clone(), state_dir: self.state_dir.clone() }
+    }
+
     /// The settings of a plugin that nothing was said about but its socket.
     pub fn default_serve(socket: PathBuf) -> Settings {
         Settings {
+            admin_path: admin_path(&socket),
+            node: None,
             socket: SocketSettings { path: socket, mode: 0o600, gid: None, allow_uids: default_uids() },
             v1: false,
             legacy_clients: false,
@@ -162,6 +183,13 @@ impl Config {
             drain: Duration::from_secs(10),
         }
     }
+}
+
+/// The second socket stands beside the first: `kms.sock` has `kms.sock.admin`.
+pub fn admin_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".admin");
+    path.into()
 }
 
 /// Root, as which a kube-apiserver usually runs, and ourselves.
@@ -181,23 +209,36 @@ impl Place<'_> {
         Err(ConfigError::Value { path: self.path.to_owned(), line, key, problem: problem.into() })
     }
 
+    fn node(&self, node: Option<Spanned<String>>) -> Result<Option<NodeName>, ConfigError> {
+        let problem = "must be a node's name: lower-case letters, digits, `-` and `.`";
+        node.map(|node| node.get_ref().parse().or_else(|()| self.refuse("node", &node, problem))).transpose()
+    }
+
     fn absolute(&self, key: &'static str, value: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
         if value.get_ref().is_absolute() { Ok(value.into_inner()) } else { self.refuse(key, &value, "must be an absolute path") }
     }
 
-    fn seal(&self, seal: Spanned<RawSeal>) -> Result<Seal, ConfigError> {
-        let line = seal.span();
-        match seal.into_inner() {
-            RawSeal { credential: Some(name), key_file: None } => {
-                let plain = !name.get_ref().is_empty() && !name.get_ref().contains('/') && !name.get_ref().starts_with('.');
-                if plain {
-                    Ok(Seal::Credential(name.into_inner()))
-                } else {
-                    self.refuse("seal.credential", &name, "must be the name of a credential, not a path")
-                }
+    fn seal(&self, seal: Spanned<RawSeal>) -> Result<(Seal, bool), ConfigError> {
+        let at = Spanned::new(seal.span(), ());
+        let RawSeal { credential, key_file, passphrase_credential, machine_bound } = seal.into_inner();
+        let name = |key, name: Spanned<String>| {
+            if is_credential_name(name.get_ref()) {
+                Ok(name.into_inner())
+            } else {
+                self.refuse(key, &name, "must be the name of a credential, not a path")
             }
-            RawSeal { credential: None, key_file: Some(path) } => self.absolute("seal.key_file", path).map(Seal::KeyFile),
-            _ => self.refuse("seal", &Spanned::new(line, ()), "must have exactly one of `credential` and `key_file`"),
+        };
+        let seal = match (credential, key_file, passphrase_credential) {
+            (Some(credential), None, None) => Seal::Credential(name("seal.credential", credential)?),
+            (None, Some(path), None) => Seal::KeyFile(self.absolute("seal.key_file", path)?),
+            (None, None, Some(credential)) => Seal::PassphraseCredential(name("seal.passphrase_credential", credential)?),
+            _ => return self.refuse("seal", &at, "must have exactly one of `credential`, `key_file` and `passphrase_credential`"),
+        };
+        match (&seal, machine_bound) {
+            // What LoadCredentialEncrypted= loads is usually sealed to the machine, and nobody but the operator knows.
+            (Seal::Credential(_), machine_bound) => Ok((seal, machine_bound.is_none_or(Spanned::into_inner))),
+            (_, None) => Ok((seal, false)),
+            (_, Some(value)) => self.refuse("seal.machine_bound", &value, "is only for `seal.credential`"),
         }
     }
 
@@ -248,6 +289,11 @@ impl Place<'_> {
         }
         Ok((max_connections, drain))
     }
+}
+
+/// The line, counted from 1, on which byte `at` of `text` stands.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()
 }
 
 fn problem_of(error: &SocketError) -> String {

@@ -15,6 +15,7 @@
 //!
 //! What holds everywhere, as "X never does Y", stands in `ARCHITECTURE.md` with the test that shows it.
 
+pub mod acknowledgement;
 pub mod cli;
 #[cfg(feature = "operator")]
 pub mod client;
@@ -22,6 +23,9 @@ pub mod config;
 pub mod durable;
 pub mod entropy;
 pub mod envelope;
+pub mod evidence;
+#[cfg(feature = "operator")]
+pub mod export;
 pub mod hardening;
 pub mod key_id;
 pub mod keyring;
@@ -32,3 +36,5 @@ pub mod provider;
 pub mod secret;
 pub mod server;
 pub mod service;
+pub mod source;
+pub mod unseal;

@@ -2,12 +2,16 @@
 
 use std::io;
 
-use crate::durable::CreateError;
+use crate::durable::WriteError;
 use crate::keyring::document::DocumentError;
-use crate::keyring::seal::SealError;
-use crate::keyring::store::{InitError, LoadError};
+use crate::keyring::rotation::StepError;
+use crate::keyring::seal::{SealError, SlotKind};
+use crate::keyring::seen::SeenError;
+use crate::keyring::store::{ChangeError, LoadError};
 use crate::ownership::OwnershipError;
 use crate::server::SocketError;
+use crate::source::SourceError;
+use crate::unseal::UnsealError;
 
 pub(super) fn ownership(error: &OwnershipError) -> String {
     match error {
@@ -38,33 +42,95 @@ pub(super) fn load(error: &LoadError) -> String {
             other => ownership(other),
         },
         LoadError::Seal(SealError::NoSlot { .. }) => {
-            "A development keyring is only opened with --dev, and --dev opens nothing else; check `keyring` and `seal` in the configuration.".into()
+            "Check `keyring` and `seal` in the configuration; a development keyring is only opened with --dev, and --dev opens nothing else.".into()
+        }
+        LoadError::Seal(SealError::WrongSecret { kind }) if *kind == SlotKind::Passphrase.to_string() => {
+            "Check what was typed, or the credential that holds it, or open the keyring by another of its slots; nothing was changed.".into()
         }
         LoadError::Seal(SealError::WrongSecret { .. }) => "Restore the credential or key file that belongs to this keyring; nothing was changed.".into(),
         LoadError::Seal(SealError::NotAlone) => {
             "Treat every key in it as public: make another keyring and move to it. Nothing was changed.".into()
         }
+        LoadError::Seal(SealError::ShortPassphrase(_)) => "Choose a longer one; six random words are a good one.".into(),
+        LoadError::Seal(SealError::Derivation(_)) => "Deriving it takes 64 MiB of memory or more: make room, or raise MemoryMax= of the unit.".into(),
         LoadError::Seal(SealError::TooShort(_)) => "Make one with: head -c 32 /dev/urandom > FILE (for a new keyring only).".into(),
         LoadError::Document(DocumentError::Format(_)) => "Install the release that wrote it, or a newer one; nothing was changed.".into(),
-        LoadError::NotText | LoadError::Document(_) | LoadError::Canary { .. } | LoadError::Check { .. } | LoadError::Primary => {
+        LoadError::NotText | LoadError::Document(_) | LoadError::Canary { .. } | LoadError::Check { .. } | LoadError::Primary | LoadError::History | LoadError::Coordination => {
             "Restore the keyring file from its backup. It was left as it is, and no new keyring was made.".into()
         }
         LoadError::Seal(SealError::Kek(_)) | LoadError::Probe(_) => "Start again; if it stays, the machine's random generator or memory is failing.".into(),
     }
 }
 
-pub(super) fn init(error: &InitError) -> String {
+pub(super) fn write(error: &WriteError) -> String {
     match error {
-        InitError::Create(CreateError::Exists(_)) => {
-            "Serve it with `keywright serve`. To begin anew, move the file away yourself: without it nothing that it encrypted can be read."
-                .into()
+        WriteError::Exists(_) => {
+            "Serve it with `keywright serve`. To begin anew, move the file away yourself: without it nothing that it encrypted can be read.".into()
         }
-        InitError::Create(CreateError::Busy(_)) => "Wait for the other command to end.".into(),
-        InitError::Create(CreateError::NoName(_)) => "Name a file in `keyring`.".into(),
-        InitError::Create(CreateError::Step { .. }) => {
-            "Make the folder of the keyring, owned by the plugin's user, mode 0700, with room on its disk.".into()
+        WriteError::Busy(_) => "Wait for the other command to end, and run this one again.".into(),
+        WriteError::NoName(_) => "Name a file in `keyring`.".into(),
+        WriteError::Step { source, .. } if source.kind() == io::ErrorKind::StorageFull => "Make room on the disk. The keyring is as it was.".into(),
+        WriteError::Step { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            "Run the command where the folder of the keyring can be written. The keyring is as it was.".into()
         }
-        InitError::Load(error) => load(error),
+        WriteError::Step { .. } => {
+            "Make the folder of the keyring, owned by the plugin's user, mode 0700, with room on its disk, and run the command as that user.".into()
+        }
+    }
+}
+
+pub(super) fn change(error: &ChangeError) -> String {
+    match error {
+        ChangeError::Write(error) => write(error),
+        ChangeError::Load(error) => load(error),
+        ChangeError::Step(error) => step(error),
+        ChangeError::TooLarge => "Begin another keyring and move to it; this one has some 10,000 versions.".into(),
+    }
+}
+
+pub(super) fn step(error: &StepError) -> String {
+    match error {
+        StepError::Unknown(_) => "`keywright keyring list` shows the versions of this keyring.".into(),
+        StepError::NothingStaged => "Make a version first: keywright rotate begin".into(),
+        StepError::State { .. } => "`keywright rotate status` shows where the rotation stands and what comes next.".into(),
+        StepError::NotVerified(key_id) => format!("Record it first: keywright rotate verify {key_id}"),
+        StepError::Hold { .. } => "Wait for it to end; until then `keywright rotate enable` undoes the disable.".into(),
+        StepError::Full | StepError::Kek(_) => "This is not foreseen; please report it.".into(),
+    }
+}
+
+pub(super) fn seen(error: &SeenError) -> String {
+    match error {
+        SeenError::RolledBack { .. } | SeenError::Diverged { .. } => {
+            "If it was put there on purpose (a restored backup): keywright keyring accept-restore. Keys that were made since then are not in it.".into()
+        }
+        SeenError::Read(error) => ownership(error),
+        SeenError::Form(path) => format!("See who wrote {}; `keywright keyring accept-restore` writes it anew.", path.display()),
+        SeenError::Write(_) => "Give the plugin's user a state directory that it can write (`state_dir`, StateDirectory= of the unit).".into(),
+    }
+}
+
+pub(super) fn unseal(error: &UnsealError) -> String {
+    match error {
+        UnsealError::NoCredentials(name) => format!(
+            "Run the command in a unit that has it, for example: systemd-run --pipe --wait -p LoadCredential={name}:PATH keywright ... (LoadCredentialEncrypted= for one made by systemd-creds), or open the keyring by its passphrase with --ask-passphrase."
+        ),
+        UnsealError::Credential(OwnershipError::Read { path, source }) if source.kind() == io::ErrorKind::NotFound => {
+            let name = path.file_name().unwrap_or_default().display();
+            format!(
+                "Give the unit a credential of that name: LoadCredential={name}:PATH (or LoadCredentialEncrypted=), or correct [seal] in the configuration."
+            )
+        }
+        UnsealError::Credential(error) | UnsealError::KeyFile(error) => ownership(error),
+    }
+}
+
+pub(super) fn source(error: &SourceError) -> String {
+    match error {
+        SourceError::Unseal(error) => unseal(error),
+        SourceError::Load(error) => load(error),
+        SourceError::Seen(error) => seen(error),
+        SourceError::Other { .. } => "Put the file of this keyring back; to serve another one, start the plugin anew.".into(),
     }
 }
 

@@ -1,25 +1,48 @@
 //! `keywright init`: makes the first keyring.
 
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::place::{self, Place};
 use super::{advice, print};
-use crate::durable::CreateError;
+use crate::durable::WriteError;
 use crate::entropy::OsEntropy;
 use crate::hardening;
-use crate::keyring::store::{self, InitError};
+use crate::keyring::create::First;
+use crate::keyring::document::{NodeName, Time};
+use crate::keyring::store::{self, ChangeError};
+use crate::unseal;
 
 /// Make a first keyring; an existing one is never touched
 #[derive(Args)]
-#[command(after_help = "Example:
-  head -c 32 /dev/urandom > /etc/keywright/seal.key && chmod 0400 /etc/keywright/seal.key
-  keywright init --config /etc/keywright/config.toml")]
+#[command(after_help = "A credential may be lost with its machine (TPM, host key), so a keyring that it opens needs a second way in:
+--also-passphrase or --also-key-file. Say `machine_bound = false` in [seal] if it is not bound to the machine.
+
+Examples:
+  keywright init --config /etc/keywright/config.toml --also-passphrase
+  keywright init --config /etc/keywright/config.toml --nodes cp-1,cp-2,cp-3 --also-key-file /media/safe/recovery.key")]
 pub(super) struct Arguments {
     #[command(flatten)]
     place: place::Arguments,
+    /// The control-plane nodes that will have this keyring
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_node)]
+    nodes: Vec<NodeName>,
+    /// Least time between disabling a version and destroying it
+    #[arg(long, value_name = "DURATION", default_value = "7days", value_parser = humantime::parse_duration)]
+    hold: Duration,
+    /// Open it by a passphrase too; asked for at the terminal
+    #[arg(long)]
+    also_passphrase: bool,
+    /// Open it by this key file too
+    #[arg(long, value_name = "FILE")]
+    also_key_file: Option<PathBuf>,
+}
+
+fn parse_node(text: &str) -> Result<NodeName, String> {
+    text.parse().map_err(|()| "a node's name has lower-case letters, digits, `-` and `.`".to_owned())
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -28,16 +51,35 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, "make a keyring", "no configuration was named", next));
     };
     hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
-    let opener = place::opener(&config.seal)?;
-    let keyring = store::create(&config.keyring, &opener, SystemTime::now(), &OsEntropy).map_err(|error| {
+    if config.machine_bound && !arguments.also_passphrase && arguments.also_key_file.is_none() {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("make the keyring {}", config.keyring.display()),
+            "the credential that opens it may be lost with this machine, and nothing else would open it",
+            "Add --also-passphrase or --also-key-file FILE; or say `machine_bound = false` in [seal] if you keep the credential elsewhere too.",
+        ));
+    }
+    let mut nodes = arguments.nodes;
+    nodes.sort();
+    nodes.dedup();
+    let mut openers = vec![place::opener(&config.seal)?];
+    if arguments.also_passphrase {
+        openers.push(place::ask_passphrase(true)?);
+    }
+    if let Some(path) = &arguments.also_key_file {
+        openers.push(unseal::key_file(path).map_err(|e| place::unseal_failure(&e))?);
+    }
+    let first = First { openers: &openers, nodes, hold: arguments.hold, now: Time::of(SystemTime::now()) };
+    let keyring = store::create(&config.keyring, first, &OsEntropy).map_err(|error| {
         let exit = match error {
-            InitError::Create(CreateError::Exists(_) | CreateError::Busy(_)) => Exit::Refused,
-            InitError::Create(_) | InitError::Load(_) => Exit::Configuration,
+            ChangeError::Write(WriteError::Exists(_) | WriteError::Busy(_)) => Exit::Refused,
+            ChangeError::Write(WriteError::Step { .. }) => Exit::Runtime,
+            _ => Exit::Configuration,
         };
-        Failure::new(exit, format!("make the keyring {}", config.keyring.display()), &error, advice::init(&error))
+        Failure::new(exit, format!("make the keyring {}", config.keyring.display()), &error, advice::change(&error))
     })?;
     print(&format!(
-        "made     {}\nkey_id   {}\nnext     Back the keyring up together with what opens it, each in its own place; then: keywright serve --config FILE\n",
+        "made     {}\nkey_id   {}\nnext     Back it up with `keywright keyring export`, and what opens it elsewhere; then: keywright serve --config FILE\n",
         config.keyring.display(),
         keyring.primary()
     ));

@@ -1,20 +1,23 @@
 //! Which keyring a command is about: `--dev [--dir DIR]` or `--config FILE`, the same for every command.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::advice;
 use super::failure::{Exit, Failure};
-use crate::config::{self, Config, Seal};
+use crate::config::{self, Config};
 use crate::keyring::seal::Opener;
-use crate::ownership;
+use crate::secret::SecretBytes;
+use crate::source::Source;
+use crate::unseal::{Seal, UnsealError};
 
-/// Largest credential or key file, in bytes.
-const MAX_SECRET: u64 = 64 << 10;
 /// Names in a development folder.
 const DEV_KEYRING: &str = "keyring";
 const DEV_SOCKET: &str = "kms.sock";
+const DEV_STATE: &str = "state";
 
 /// Names a keyring.
 #[derive(Args)]
@@ -43,16 +46,16 @@ pub(super) enum Place {
 pub(super) struct DevFolder(PathBuf);
 
 impl Arguments {
-    pub(super) fn resolve(self) -> Result<Place, Failure> {
+    pub(super) fn resolve(&self) -> Result<Place, Failure> {
         if self.dev {
-            let dir = self.dir.map_or_else(default_dev_folder, Ok)?;
+            let dir = self.dir.clone().map_or_else(default_dev_folder, Ok)?;
             let dir = std::path::absolute(&dir)
                 .map_err(|e| Failure::new(Exit::Usage, format!("use the folder {}", dir.display()), e, "Name a folder with --dir."))?;
             return Ok(Place::Dev(DevFolder(dir)));
         }
-        match self.config {
+        match &self.config {
             Some(path) => {
-                let config = config::read(&path).map_err(|e| {
+                let config = config::read(path).map_err(|e| {
                     let next = "`docs/config.toml` shows every key; nothing was started.";
                     Failure::new(Exit::Configuration, "read the configuration", e, next)
                 })?;
@@ -72,10 +75,18 @@ impl DevFolder {
         self.0.join(DEV_SOCKET)
     }
 
+    fn state(&self) -> PathBuf {
+        self.0.join(DEV_STATE)
+    }
+
+    pub(super) fn source(&self) -> Source {
+        Source { path: self.keyring(), seal: Seal::InsecureDevelopment, state_dir: self.state() }
+    }
+
     /// Makes the folder, closed to others, if it is not there.
     pub(super) fn create(&self) -> Result<(), Failure> {
         use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(|e| {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.state()).map_err(|e| {
             let attempted = format!("make the development folder {}", self.0.display());
             Failure::new(Exit::Configuration, attempted, e, "Name a folder that can be made with --dir DIR.")
         })
@@ -90,24 +101,90 @@ fn default_dev_folder() -> Result<PathBuf, Failure> {
     })
 }
 
-/// Reads what opens the keyring of a configuration.
+/// Reads what opens a keyring.
 pub(super) fn opener(seal: &Seal) -> Result<Opener, Failure> {
-    let failed = |what: &str, error: &ownership::OwnershipError| {
-        Failure::new(Exit::Configuration, format!("read the {what} that opens the keyring"), error, advice::ownership(error))
+    seal.opener().map_err(|e| unseal_failure(&e))
+}
+
+pub(super) fn unseal_failure(error: &UnsealError) -> Failure {
+    Failure::new(Exit::Configuration, "read what opens the keyring", error, advice::unseal(error))
+}
+
+/// While it lives, the terminal does not show what is typed. rpassword hides it only after its prompt is shown, and a paste is faster.
+pub(super) struct Hidden {
+    terminal: File,
+    before: Termios,
+}
+
+impl Hidden {
+    pub(super) fn begin() -> std::io::Result<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
+        let mut modes = before.clone();
+        modes.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &modes)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // The terminal is gone if it fails.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Asks the person at the terminal for a passphrase; twice if it is a new one.
+pub(super) fn ask_passphrase(new: bool) -> Result<Opener, Failure> {
+    let ask = |prompt: &str| {
+        Hidden::begin().and_then(|_hidden| rpassword::prompt_password(prompt)).map(|text| SecretBytes::from_vec(text.into_bytes())).map_err(
+            |e| {
+                let next = "Run the command at a terminal, or give the passphrase as a credential (`seal.passphrase_credential`).";
+                Failure::new(Exit::Usage, "ask for the passphrase", e, next)
+            },
+        )
     };
-    let secret = match seal {
-        Seal::KeyFile(path) => ownership::read_private_file(path, MAX_SECRET).map_err(|e| failed("key file", &e))?,
-        Seal::Credential(name) => {
-            let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                let attempted = format!("read the credential `{name}` that opens the keyring");
-                let why = "this process was given no credentials ($CREDENTIALS_DIRECTORY is not set)";
-                let next = format!(
-                    "Run the command in a unit with LoadCredential={name}:... , for example by `systemd-run --pipe --wait -p LoadCredential={name}:PATH keywright ...`."
-                );
-                Failure::new(Exit::Configuration, attempted, why, next)
-            })?;
-            ownership::read_credential(&PathBuf::from(folder).join(name), MAX_SECRET).map_err(|e| failed("credential", &e))?
+    let passphrase = ask(if new { "New passphrase: " } else { "Passphrase: " })?;
+    if new && ask("Once more: ")?.expose_secret() != passphrase.expose_secret() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "take the passphrase",
+            "the two are different",
+            "Run the command again; nothing was changed.",
+        ));
+    }
+    Ok(Opener::Passphrase(passphrase))
+}
+
+/// The keyring of a command: where it is, and where its plugin is.
+pub(super) struct Named {
+    pub(super) source: Source,
+    pub(super) socket: PathBuf,
+    pub(super) dev: bool,
+    /// Whether the configuration says that its credential is not lost with the machine.
+    pub(super) credential_is_kept: bool,
+}
+
+impl Place {
+    /// Everything that a command needs to find the keyring.
+    pub(super) fn named(self) -> Result<Named, Failure> {
+        match self {
+            Self::Dev(folder) => Ok(Named { source: folder.source(), socket: folder.socket(), dev: true, credential_is_kept: false }),
+            Self::Config(config) => {
+                let credential_is_kept = matches!(config.seal, Seal::Credential(_)) && !config.machine_bound;
+                Ok(Named { source: config.source(), socket: config.serve.socket.path, dev: false, credential_is_kept })
+            }
+            Self::Unnamed => {
+                let next = "Say `--config FILE`, or `--dev` for the development keyring.";
+                Err(Failure::new(Exit::Usage, "find the keyring", "no keyring was named", next))
+            }
         }
-    };
-    Ok(Opener::Secret(secret))
+    }
+}
+
+impl Named {
+    /// What opens it: what the configuration says, or a passphrase from the terminal.
+    pub(super) fn opener(&self, ask: bool) -> Result<Opener, Failure> {
+        if ask { ask_passphrase(false) } else { opener(&self.source.seal) }
+    }
 }

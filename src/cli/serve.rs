@@ -1,7 +1,7 @@
 //! `keywright serve`: the plugin itself.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
@@ -9,11 +9,14 @@ use super::failure::{Exit, Failure};
 use super::place::{self, DevFolder, Place};
 use super::{advice, print};
 use crate::config::Config;
+use crate::durable::WriteError;
 use crate::entropy::OsEntropy;
+use crate::keyring::create::First;
+use crate::keyring::document::Time;
 use crate::keyring::seal::Opener;
-use crate::keyring::store::{self, InitError};
+use crate::keyring::store::{self, ChangeError};
 use crate::server::{self, Ready, ServeError, Settings};
-use crate::{durable, hardening, log};
+use crate::{hardening, log};
 
 /// Serve KMS v2 on a Unix socket
 #[derive(Args)]
@@ -35,49 +38,46 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let place = arguments.place.resolve()?;
     hardening::apply().map_err(|e| unexpected("forbid core dumps", e))?;
     let (log, guard) = log::start(std::io::stderr()).map_err(|e| unexpected("start the log", e))?;
-    let (settings, keyring, opener, dev) = match place {
+    let (settings, source, dev) = match place {
         Place::Dev(folder) => {
             let socket = arguments.socket.unwrap_or_else(|| folder.socket());
             let socket = std::path::absolute(&socket).map_err(|e| unexpected("find the working folder", e))?;
-            let opener = Opener::InsecureDevelopment;
-            make_once(&folder, &opener)?;
+            make_once(&folder)?;
             tracing::warn!("INSECURE development keyring: its root key stands in its file in clear; never for a real cluster");
-            (Config::default_serve(socket), folder.keyring(), opener, true)
+            (Config::default_serve(socket), folder.source(), true)
         }
-        Place::Config(config) => {
-            let opener = place::opener(&config.seal)?;
-            (config.serve, config.keyring, opener, false)
-        }
+        Place::Config(config) => (config.serve.clone(), config.source(), false),
         Place::Unnamed => {
             let next = "Say `--config FILE`, or `--dev` for a first look.";
             return Err(Failure::new(Exit::Usage, "serve", "no keyring was named", next));
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| unexpected("start the runtime", e))?;
-    let path = keyring.clone();
-    let load = move || store::load(&path, &opener, &OsEntropy);
+    let path = source.path.clone();
     let announce = {
         let settings = settings.clone();
         move |ready: &Ready| print(&announcement(ready, &settings, dev))
     };
-    let outcome = runtime.block_on(server::serve(settings, log, load, announce));
+    let outcome = runtime.block_on(server::serve(settings, log, source, announce));
     // The lines that were logged come before what the caller prints.
     drop(guard);
-    outcome.map_err(|error| failure(&keyring, error))
+    outcome.map_err(|error| failure(&path, error))
 }
 
 /// What `init` does, for a development keyring, if it was not done before.
-fn make_once(folder: &DevFolder, opener: &Opener) -> Result<(), Failure> {
+fn make_once(folder: &DevFolder) -> Result<(), Failure> {
     folder.create()?;
     // What stands there is loaded, or refused, like any other keyring; making one for nothing would slow every start.
     if folder.keyring().symlink_metadata().is_ok() {
         return Ok(());
     }
-    match store::create(&folder.keyring(), opener, SystemTime::now(), &OsEntropy) {
-        Ok(_) | Err(InitError::Create(durable::CreateError::Exists(_))) => Ok(()),
+    // No hold: a development keyring is for trying things out.
+    let first = First { openers: &[Opener::InsecureDevelopment], nodes: vec![], hold: Duration::ZERO, now: Time::of(SystemTime::now()) };
+    match store::create(&folder.keyring(), first, &OsEntropy) {
+        Ok(_) | Err(ChangeError::Write(WriteError::Exists(_))) => Ok(()),
         Err(error) => {
             let attempted = format!("make the development keyring {}", folder.keyring().display());
-            Err(Failure::new(Exit::Configuration, attempted, &error, advice::init(&error)))
+            Err(Failure::new(Exit::Configuration, attempted, &error, advice::change(&error)))
         }
     }
 }
@@ -85,7 +85,7 @@ fn make_once(folder: &DevFolder, opener: &Opener) -> Result<(), Failure> {
 fn failure(keyring: &Path, error: ServeError) -> Failure {
     match &error {
         ServeError::Socket(e) => Failure::new(Exit::Runtime, "listen", e, advice::socket(e)),
-        ServeError::Load(e) => Failure::new(Exit::Configuration, format!("open the keyring {}", keyring.display()), e, advice::load(e)),
+        ServeError::Source(e) => Failure::new(Exit::Configuration, format!("open the keyring {}", keyring.display()), e, advice::source(e)),
         ServeError::System { .. } => Failure::new(Exit::Runtime, "serve", &error, "See the limits of the service (open files, tasks)."),
         ServeError::Stopped(_) => unexpected("serve", &error),
     }

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
+use clap::Args;
 use serde_json::json;
 
 use super::failure::{Exit, Failure};
+use super::output::{self, Answer};
 use super::place::{self, Place};
-use super::print;
-use crate::client::{self, ClientError, Probe};
-use crate::config::DEFAULT_SOCKET;
+use crate::client::{self, ClientError, Probe, admin};
+use crate::config::{self, DEFAULT_SOCKET};
 use crate::entropy::OsEntropy;
 use crate::key_id;
 
@@ -32,15 +31,8 @@ pub(super) struct Arguments {
     /// How long each call may take
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    #[command(flatten)]
+    output: output::Arguments,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -50,8 +42,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Place::Unnamed => DEFAULT_SOCKET.into(),
     };
     let socket = arguments.socket.unwrap_or(named);
-    let outcome = ask(&socket, arguments.timeout);
-    let verdict = outcome.and_then(|probe| match complaint(&probe) {
+    let outcome = ask(&socket, arguments.timeout).and_then(|probe| match complaint(&probe) {
         None => Ok(probe),
         Some(why) => Err(Failure::new(
             Exit::CheckFailed,
@@ -60,25 +51,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             "A kube-apiserver would not accept this either. Read the log of the plugin.",
         )),
     });
-    match verdict {
-        Ok(probe) => {
-            let text = match arguments.output {
-                Output::Table => table(&socket, &probe),
-                Output::Json => format!("{:#}\n", as_json(&socket, &probe)),
-            };
-            print(&text);
-            Ok(())
-        }
-        Err(failure) => {
-            if arguments.output == Output::Json {
-                let error = json!({
-                    "exit": failure.exit as u8, "attempted": failure.attempted, "why": failure.why, "next": failure.next,
-                });
-                print(&format!("{:#}\n", json!({ "socket": socket, "error": error })));
-            }
-            Err(failure)
-        }
-    }
+    let outcome = outcome.map(|probe| {
+        // The second socket only adds to the answer: where it is silent, the first one has still answered.
+        let alarm = admin::get(&config::admin_path(&socket), "/state").ok();
+        let alarm = alarm.and_then(|state| state.lines().find_map(|line| line.strip_prefix("alarm ").map(str::to_owned)));
+        Answer { text: table(&socket, &probe, alarm.as_deref()), json: as_json(&socket, &probe, alarm.as_deref()) }
+    });
+    arguments.output.show(outcome)
 }
 
 fn ask(socket: &std::path::Path, timeout: Duration) -> Result<Probe, Failure> {
@@ -126,11 +105,9 @@ fn complaint(probe: &Probe) -> Option<String> {
     (!probe.round_trip).then(|| "Decrypt did not give back what Encrypt was given".into())
 }
 
-fn table(socket: &std::path::Path, probe: &Probe) -> String {
+fn table(socket: &std::path::Path, probe: &Probe, alarm: Option<&str>) -> String {
     let micros = |d: Duration| format!("{} us", d.as_micros());
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for (name, value) in [
+    let rows = [
         ("socket", socket.display().to_string()),
         ("healthz", probe.healthz.clone()),
         ("version", probe.version.clone()),
@@ -140,13 +117,11 @@ fn table(socket: &std::path::Path, probe: &Probe) -> String {
         ("Status took", micros(probe.status_took)),
         ("Encrypt took", micros(probe.encrypt_took)),
         ("Decrypt took", micros(probe.decrypt_took)),
-    ] {
-        table.add_row([name, &value]);
-    }
-    format!("{}\n", table.trim_fmt())
+    ];
+    output::pairs(rows.into_iter().chain(alarm.map(|cause| ("ALARM", cause.to_owned()))))
 }
 
-fn as_json(socket: &std::path::Path, probe: &Probe) -> serde_json::Value {
+fn as_json(socket: &std::path::Path, probe: &Probe, alarm: Option<&str>) -> serde_json::Value {
     json!({
         "socket": socket,
         "version": probe.version,
@@ -154,6 +129,7 @@ fn as_json(socket: &std::path::Path, probe: &Probe) -> serde_json::Value {
         "key_id": probe.key_id,
         "key_id_sha256": key_id::sha256_form(&probe.key_id),
         "round_trip": "ok",
+        "alarm": alarm,
         "latency_us": {
             "status": probe.status_took.as_micros() as u64,
             "encrypt": probe.encrypt_took.as_micros() as u64,

@@ -1,0 +1,86 @@
+//! `keywright keyring`: looks at the keyring file, seals it anew, carries it to another node and back.
+
+mod ack;
+mod export;
+mod import;
+mod look;
+mod reseal;
+mod restore;
+mod terminal;
+
+use clap::{Args, Subcommand};
+
+pub(super) use look::{read, versions_json, versions_table};
+
+use super::failure::{Exit, Failure};
+use super::{output, place};
+use crate::hardening;
+
+/// Look at the keyring, seal it anew, bring it to another node
+#[derive(Args)]
+#[command(after_help = "Examples:
+  keywright keyring list --dev
+  keywright keyring verify --config /etc/keywright/config.toml --output json")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the versions with their states and the form in which the API server shows their key_ids
+    List(Common),
+    /// Show everything that is public: slots, nodes, versions, history
+    Show(Common),
+    /// Authenticate the file and prove every key in it; or in an export
+    Verify(Verify),
+    /// Seal the root key for other secrets, and change it
+    Reseal(reseal::Arguments),
+    /// Print this node's acknowledgement of the versions that its running plugin has proved
+    Ack(ack::Arguments),
+    /// Write the whole keyring, encrypted with age: the backup, and how another node gets the same keys
+    Export(export::Arguments),
+    /// Make the keyring of an export, or bring the one that is here to its state
+    Import(import::Arguments),
+    /// Let an older keyring serve that was put back on purpose
+    AcceptRestore(Common),
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    place: place::Arguments,
+    #[command(flatten)]
+    output: output::Arguments,
+    /// Open the keyring by a passphrase from the terminal
+    #[arg(long)]
+    ask_passphrase: bool,
+}
+
+/// What `verify` takes.
+#[derive(Args)]
+struct Verify {
+    #[command(flatten)]
+    common: Common,
+    /// Verify this export in place of a keyring file; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "place")]
+    export: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    opening: import::Opening,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
+    match arguments.command {
+        Command::List(common) => look::list(common),
+        Command::Show(common) => look::show(common),
+        Command::Verify(Verify { common, export: Some(file), opening }) => common.output.show(import::verify(&file, &opening)),
+        Command::Verify(arguments) => look::verify(arguments.common),
+        Command::Reseal(arguments) => reseal::run(arguments),
+        Command::Ack(arguments) => ack::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
+        Command::AcceptRestore(common) => restore::run(common),
+    }
+}

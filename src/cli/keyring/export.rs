@@ -1,0 +1,193 @@
+//! `keyring export`: the whole keyring, encrypted to age recipients or by a passphrase.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::advice;
+use super::super::failure::{Exit, Failure};
+use super::super::output::{self, Answer};
+use super::super::place::{self, Place};
+use super::super::rotate;
+use super::terminal::{self, Terminal};
+use crate::entropy::OsEntropy;
+use crate::export::Export;
+use crate::export::age::{self, AgeError, Recipients, To};
+use crate::export::deliver::Prepared;
+use crate::keyring::document::{Time, Why};
+use crate::keyring::history::Digest;
+use crate::keyring::rotation;
+use crate::keyring::store::{ChangeError, Changing};
+
+#[derive(Args)]
+#[command(
+    after_help = "The digest that is printed says which export it is: keep it apart from the file; a first import asks for it. Where nothing has changed
+since the last export, the same text is encrypted again and has the same digest. Without --output-file the export goes to standard
+output and the rest to standard error.
+
+Examples:
+  keywright keyring export --config FILE --to age1... --to age1... --output-file keyring.age
+  keywright keyring export --config FILE --passphrase --output-file keyring.age
+  keywright keyring export --config FILE --to age1... | ssh cp-2 'cat > keyring.age'"
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: place::Arguments,
+    #[command(flatten)]
+    output: output::Arguments,
+    /// Open the keyring by a passphrase from the terminal
+    #[arg(long)]
+    ask_passphrase: bool,
+    /// An age recipient (age1..., X25519 or a plugin's) that can open the export; any one is enough
+    #[arg(long, value_name = "AGE_RECIPIENT", num_args = 1.., required_unless_present_any = ["passphrase", "passphrase_file"])]
+    to: Vec<String>,
+    /// Encrypt it by a passphrase alone; asked for at the terminal
+    #[arg(long, conflicts_with_all = ["to", "passphrase_file"])]
+    passphrase: bool,
+    /// Encrypt it by the passphrase in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    passphrase_file: Option<PathBuf>,
+    /// Write it there; an existing file is never touched
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const ATTEMPTED: &str = "export the keyring";
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match export(&arguments) {
+        Ok(done) if arguments.output_file.is_none() && !arguments.dry_run => hand_out(&arguments, &done),
+        outcome => arguments.output.show(outcome.map(|done| done.answer)),
+    }
+}
+
+/// What was done.
+struct Done {
+    answer: Answer,
+    armored: Vec<u8>,
+    digest: Digest,
+}
+
+fn export(arguments: &Arguments) -> Result<Done, Failure> {
+    let named = arguments.place.resolve().and_then(Place::named)?;
+    // Everything that can be wrong with the request comes before the keyring is touched.
+    let to = if arguments.passphrase {
+        To::Passphrase(terminal::ask("New passphrase of the export: ", true)?)
+    } else if let Some(path) = &arguments.passphrase_file {
+        To::Passphrase(terminal::passphrase_file(path)?)
+    } else {
+        To::Recipients(Recipients::parse(&arguments.to).map_err(|e| age_failure(&e))?)
+    };
+    let opener = named.opener(arguments.ask_passphrase)?;
+    let changed = |error: ChangeError| {
+        let exit = match &error {
+            ChangeError::Write(crate::durable::WriteError::Busy(_)) => Exit::Refused,
+            ChangeError::Write(_) => Exit::Runtime,
+            ChangeError::Load(_) | ChangeError::Step(_) | ChangeError::TooLarge => Exit::Configuration,
+        };
+        Failure::new(exit, ATTEMPTED, &error, advice::change(&error))
+    };
+    let broken = |error| Failure::new(Exit::Configuration, ATTEMPTED, error, "Restore the keyring file from its backup.");
+    let mut changing = Changing::begin(&named.source.path, &opener).map_err(changed)?;
+    rotate::check_seen(&named, &changing, &|| ATTEMPTED.to_owned())?;
+    let opened = &mut changing.opened;
+    let mut export = Export::of(opened).map_err(broken)?;
+    let recorded = export.is_recorded_in(&opened.document);
+    if !recorded {
+        // The export tells of itself: what it holds is the keyring as it stands after this command.
+        let now = Time::of(SystemTime::now());
+        let what: Why = "export".parse().map_err(|()| Failure::new(Exit::Unexpected, ATTEMPTED, "no name", "Please report it."))?;
+        rotation::record(&mut opened.document, now, what).map_err(|e| changed(e.into()))?;
+        export = Export::of(opened).map_err(broken)?;
+        export.record_in(&mut opened.document);
+    }
+    let (digest, generation) = (export.digest, opened.document.generation);
+    let held: Vec<String> = opened.document.versions.iter().filter(|v| v.wrapped.is_some()).map(|v| v.key_id.to_string()).collect();
+    let done = |armored, result: &str, changed| {
+        let next = "keep the digest apart from the file; try it: keywright keyring verify --export FILE --digest DIGEST";
+        let mut rows = vec![("generation", generation.to_string()), ("keys", held.len().to_string()), ("result", result.to_owned())];
+        let mut json = json!({ "generation": generation, "key_ids": held, "changed": changed, "result": result, "next": next });
+        if !arguments.dry_run {
+            rows.insert(0, ("digest", digest.to_string()));
+            json["digest"] = digest.to_string().into();
+        }
+        if let Some(path) = &arguments.output_file {
+            rows.insert(0, ("file", path.display().to_string()));
+            json["file"] = path.display().to_string().into();
+        }
+        rows.push(("next", next.to_owned()));
+        Done { answer: Answer { text: output::pairs(rows), json }, armored, digest }
+    };
+    if arguments.dry_run {
+        return Ok(done(vec![], "would be done; nothing was changed (--dry-run)", false));
+    }
+    let armored = age::encrypt(&export.text, &to, Terminal).map_err(|e| age_failure(&e))?;
+    let prepared =
+        arguments.output_file.as_deref().map(|path| Prepared::write(path, &armored).map_err(|e| unwritten(path, &e, None))).transpose()?;
+    if !recorded {
+        changing.adopt(&named.source.path, &[opener], &OsEntropy).map_err(changed)?;
+    }
+    if let (Some(prepared), Some(path)) = (prepared, &arguments.output_file) {
+        prepared.publish().map_err(|e| unwritten(path, &e, Some(digest)))?;
+    }
+    let result =
+        if recorded { "exported again; nothing has changed since the last export" } else { "exported, and recorded in the keyring" };
+    Ok(done(armored, result, !recorded))
+}
+
+/// To standard output, and the rest to standard error; all of it in one JSON object where that was asked for.
+fn hand_out(arguments: &Arguments, done: &Done) -> Result<(), Failure> {
+    let mut json = done.answer.json.clone();
+    json["export"] = String::from_utf8_lossy(&done.armored).into_owned().into();
+    let whole = format!("{json:#}\n");
+    let bytes = if arguments.output.is_json() { whole.as_bytes() } else { &done.armored };
+    let mut out = std::io::stdout().lock();
+    // Unlike other output this must arrive: the keyring says by now that there is an export.
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| unwritten(Path::new("standard output"), &e, Some(done.digest)))?;
+    if !arguments.output.is_json() {
+        let _ = std::io::stderr().write_all(done.answer.text.as_bytes());
+    }
+    Ok(())
+}
+
+fn unwritten(path: &Path, error: &std::io::Error, recorded: Option<Digest>) -> Failure {
+    let exit = if error.kind() == std::io::ErrorKind::AlreadyExists { Exit::Refused } else { Exit::Runtime };
+    let next = match recorded {
+        Some(digest) => {
+            format!("The keyring records the export {digest}, and it was written nowhere: run the command again, it gives the same one.")
+        }
+        None => "Name a new file in a folder that can be written, with room on its disk. The keyring is as it was.".to_owned(),
+    };
+    Failure::new(exit, format!("write the export to {}", path.display()), error, next)
+}
+
+/// What is wrong with what was given to age, or with what age was given.
+pub(super) fn age_failure(error: &AgeError) -> Failure {
+    let (exit, next) = match error {
+        AgeError::Recipient(_) | AgeError::Ssh => (Exit::Usage, "Give what `age-keygen -y` or a plugin prints: --to age1... ."),
+        AgeError::NoPlugin(_) => {
+            (Exit::Usage, "Install the plugin where this command finds it; it is run as the user that runs the command.")
+        }
+        AgeError::Passphrase => (Exit::Usage, "Choose a longer one; six random words are a good one."),
+        AgeError::Encrypt(_) => (Exit::Runtime, "See what the plugin says, or try another recipient. The keyring is as it was."),
+        AgeError::Identity | AgeError::WrongIdentity => {
+            (Exit::Configuration, "Give the identity of one of the recipients that it was exported to: --identity FILE.")
+        }
+        AgeError::OtherWay(_) => {
+            (Exit::Usage, "Say --identity FILE for an export to recipients, --passphrase or --passphrase-file FILE for the other kind.")
+        }
+        AgeError::WrongPassphrase => (Exit::Configuration, "Try again with the passphrase that was chosen at the export."),
+        AgeError::NotAge(_) | AgeError::Damaged(_) => (Exit::Configuration, "Take another copy of the export. Nothing was changed."),
+    };
+    let attempted = match error {
+        AgeError::Recipient(_) | AgeError::Ssh | AgeError::NoPlugin(_) | AgeError::Passphrase | AgeError::Encrypt(_) => "use age",
+        _ => "open the export",
+    };
+    Failure::new(exit, attempted, error, next)
+}

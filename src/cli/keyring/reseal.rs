@@ -1,0 +1,114 @@
+//! `keyring reseal`: other slots, another root key, the same keys.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::advice;
+use super::super::failure::{Exit, Failure};
+use super::super::output::{self, Answer};
+use super::super::place::{self, Place};
+use super::super::rotate::check_seen;
+use crate::entropy::OsEntropy;
+use crate::keyring::create;
+use crate::keyring::document::{Time, Why};
+use crate::keyring::seal::Opener;
+use crate::keyring::store::{ChangeError, Changing};
+use crate::unseal::{self, Seal};
+
+#[derive(Args)]
+#[command(
+    after_help = "The slots that are named are all that the keyring has afterwards: name those that are to stay too. Each is proved to open the
+new file before it takes the place of the old one.
+
+Examples:
+  keywright keyring reseal --config FILE --to-key-file /etc/keywright/new.key --to-passphrase
+  keywright keyring reseal --config FILE --to-credential keywright-seal --to-passphrase"
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: place::Arguments,
+    #[command(flatten)]
+    output: output::Arguments,
+    /// Open the keyring by a passphrase from the terminal
+    #[arg(long)]
+    ask_passphrase: bool,
+    /// Open it now by this key file, in place of what the configuration says
+    #[arg(long, value_name = "FILE", conflicts_with = "ask_passphrase")]
+    from_key_file: Option<PathBuf>,
+    /// Seal it by this key file
+    #[arg(long, value_name = "FILE")]
+    to_key_file: Vec<PathBuf>,
+    /// Seal it by the systemd credential of this name, which the command must have
+    #[arg(long, value_name = "NAME")]
+    to_credential: Vec<String>,
+    /// Seal it by a passphrase; asked for at the terminal
+    #[arg(long)]
+    to_passphrase: bool,
+    /// Say what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let outcome = reseal(&arguments);
+    arguments.output.show(outcome)
+}
+
+fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
+    let attempted = "seal the keyring anew";
+    let named = arguments.place.resolve().and_then(Place::named)?;
+    let unsealed = |e| place::unseal_failure(&e);
+    let mut openers = Vec::new();
+    for path in &arguments.to_key_file {
+        openers.push(unseal::key_file(path).map_err(unsealed)?);
+    }
+    for name in &arguments.to_credential {
+        openers.push(Seal::Credential(name.clone()).opener().map_err(unsealed)?);
+    }
+    if arguments.to_passphrase {
+        openers.push(place::ask_passphrase(true)?);
+    }
+    if openers.is_empty() {
+        let next = "Name every slot it is to have: --to-key-file, --to-credential, --to-passphrase.";
+        return Err(Failure::new(Exit::Usage, attempted, "no slot was named", next));
+    }
+    if !named.credential_is_kept && openers.iter().all(|opener| matches!(opener, Opener::Credential(..))) {
+        let why = "a credential may be lost with this machine, and nothing else would open the keyring";
+        let next =
+            "Add --to-passphrase or --to-key-file FILE; or say `machine_bound = false` in [seal] if you keep the credential elsewhere too.";
+        return Err(Failure::new(Exit::Refused, attempted, why, next));
+    }
+    let old = match &arguments.from_key_file {
+        Some(path) => unseal::key_file(path).map_err(unsealed)?,
+        None => named.opener(arguments.ask_passphrase)?,
+    };
+    let changed = |e: ChangeError| {
+        let exit = match &e {
+            ChangeError::Write(crate::durable::WriteError::Busy(_)) => Exit::Refused,
+            ChangeError::Write(_) => Exit::Runtime,
+            ChangeError::Load(_) | ChangeError::Step(_) | ChangeError::TooLarge => Exit::Configuration,
+        };
+        Failure::new(exit, attempted, &e, advice::change(&e))
+    };
+    let mut changing = Changing::begin(&named.source.path, &old).map_err(changed)?;
+    check_seen(&named, &changing, &|| attempted.to_owned())?;
+    let opened = &mut changing.opened;
+    opened.keys =
+        create::change_root(&mut opened.document, &opened.keys, &openers, &OsEntropy).map_err(|e| changed(ChangeError::Load(e.into())))?;
+    let kinds: Vec<String> = openers.iter().map(|opener: &Opener| opener.kind().to_string()).collect();
+    if !arguments.dry_run {
+        let what: Why = "reseal".parse().map_err(|()| Failure::new(Exit::Unexpected, attempted, "no name", "Please report it."))?;
+        changing.commit(&named.source.path, &openers, Time::of(SystemTime::now()), what, &OsEntropy).map_err(changed)?;
+    }
+    let result = if arguments.dry_run {
+        "would be done; nothing was changed (--dry-run)"
+    } else {
+        "done; the root key is another one, the keys are the same"
+    };
+    let next = "let [seal] of the configuration name one of these, then destroy the old secret: together with an old copy of the file it opens the old keys";
+    let text = output::pairs([("slots", kinds.join(", ")), ("result", result.to_owned()), ("next", next.to_owned())]);
+    Ok(Answer { text, json: json!({ "slots": kinds, "changed": !arguments.dry_run, "result": result, "next": next }) })
+}

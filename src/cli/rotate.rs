@@ -1,0 +1,329 @@
+//! `keywright rotate`: one step of a rotation at a time, on the keyring file; running plugins follow by themselves.
+
+mod guard;
+mod status;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::advice;
+use super::failure::{Exit, Failure};
+use super::output::{self, Answer};
+use super::place::{self, Named};
+use crate::entropy::OsEntropy;
+use crate::hardening;
+use crate::key_id::KeyId;
+use crate::keyring::create;
+use crate::keyring::document::Time;
+use crate::keyring::rotation::{self, Outcome, Step, StepError};
+use crate::keyring::seal::{Opener, SlotKind};
+use crate::keyring::seen::Seen;
+use crate::keyring::store::{ChangeError, Changing};
+use crate::unseal;
+
+/// Rotate the key-encryption key, one step at a time
+#[derive(Args)]
+#[command(after_help = "Each step says what it changed and what comes next; taken twice it changes nothing. In order:
+begin, promote, (rewrite the stored objects), verify, disable, (hold), destroy.
+
+Examples:
+  keywright rotate begin --config /etc/keywright/config.toml
+  keywright rotate status --dev
+  keywright rotate destroy KEY_ID --yes-destroy KEY_ID --config /etc/keywright/config.toml")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    step: StepCommand,
+}
+
+#[derive(Subcommand)]
+enum StepCommand {
+    /// Make a new version, staged: it unwraps on every node before anybody wraps with it
+    Begin(Common),
+    /// Make the staged version the primary; the old primary retires in the same write
+    Promote(Optional),
+    /// Record why nothing needs a retired version any more
+    Verify(OfVersion),
+    /// Have a retired and verified version refuse to unwrap; `enable` undoes it
+    Disable(OfVersion),
+    /// Let a disabled version unwrap again
+    Enable(OfVersion),
+    /// Remove the material of a disabled version for ever, once its hold is over
+    Destroy(Destroy),
+    /// Show where the rotation stands and what comes next
+    Status(status::Arguments),
+}
+
+/// What every step takes.
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    place: place::Arguments,
+    #[command(flatten)]
+    output: output::Arguments,
+    /// Open the keyring by a passphrase from the terminal
+    #[arg(long)]
+    ask_passphrase: bool,
+    /// Say what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Acknowledgement of another node (a file, from `keywright keyring ack` there); once for each
+    #[arg(long, value_name = "FILE")]
+    ack: Vec<PathBuf>,
+    /// Go on without evidence, or without the word of every node; logged in the keyring with your reason
+    #[arg(long, value_name = "REASON")]
+    accept_risk: Option<String>,
+}
+
+#[derive(Args)]
+struct Optional {
+    /// The version [default: the staged one]
+    key_id: Option<KeyId>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct OfVersion {
+    /// The version
+    key_id: KeyId,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Destroy {
+    /// The version
+    key_id: KeyId,
+    /// The same key_id again, for scripts; without it you are asked to type it
+    #[arg(long, value_name = "KEY_ID")]
+    yes_destroy: Option<KeyId>,
+    /// Further key files that open the keyring: the root key changes, so every slot is sealed anew
+    #[arg(long, value_name = "FILE")]
+    also_key_file: Vec<PathBuf>,
+    /// Ask for the passphrase that opens the keyring too
+    #[arg(long)]
+    also_passphrase: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
+    let (step, key_id, destroy, common) = match arguments.step {
+        StepCommand::Status(arguments) => return status::run(arguments),
+        StepCommand::Begin(common) => (Step::Begin, None, None, common),
+        StepCommand::Promote(o) => (Step::Promote, o.key_id, None, o.common),
+        StepCommand::Verify(n) => (Step::Verify, Some(n.key_id), None, n.common),
+        StepCommand::Disable(n) => (Step::Disable, Some(n.key_id), None, n.common),
+        StepCommand::Enable(n) => (Step::Enable, Some(n.key_id), None, n.common),
+        StepCommand::Destroy(d) => (Step::Destroy, Some(d.key_id), Some((d.yes_destroy, d.also_key_file, d.also_passphrase)), d.common),
+    };
+    let named = common.place.resolve()?.named()?;
+    let mut openers = vec![named.opener(common.ask_passphrase)?];
+    if let Some((typed, key_files, passphrase)) = destroy {
+        if !common.dry_run {
+            confirm(key_id, typed)?;
+        }
+        for path in &key_files {
+            openers.push(unseal::key_file(path).map_err(|e| place::unseal_failure(&e))?);
+        }
+        if passphrase {
+            openers.push(place::ask_passphrase(false)?);
+        }
+    }
+    let request = Request { step, key_id, dry_run: common.dry_run, acks: &common.ack, risk: common.accept_risk.as_deref() };
+    let outcome = take(&named, &openers, &request);
+    common.output.show(outcome)
+}
+
+/// One step, as it was asked for.
+struct Request<'a> {
+    step: Step,
+    key_id: Option<KeyId>,
+    dry_run: bool,
+    acks: &'a [PathBuf],
+    risk: Option<&'a str>,
+}
+
+fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answer, Failure> {
+    let step = request.step;
+    let attempted = || match &request.key_id {
+        Some(key_id) => format!("{} {key_id}", step.name()),
+        None => format!("{} a version of {}", step.name(), named.source.path.display()),
+    };
+    let changed = |error: ChangeError| {
+        let exit = match &error {
+            ChangeError::Step(e) => step_exit(e),
+            ChangeError::Write(crate::durable::WriteError::Busy(_)) => Exit::Refused,
+            ChangeError::Write(_) => Exit::Runtime,
+            ChangeError::Load(_) | ChangeError::TooLarge => Exit::Configuration,
+        };
+        Failure::new(exit, attempted(), &error, advice::change(&error))
+    };
+    let refused = |error: StepError| Failure::new(step_exit(&error), attempted(), &error, advice::step(&error));
+    let now = Time::of(SystemTime::now());
+    let mut changing = Changing::begin(&named.source.path, &openers[0]).map_err(changed)?;
+    check_seen(named, &changing, &attempted)?;
+
+    let opened = &mut changing.opened;
+    let about = request.key_id.or_else(|| rotation::staged(&opened.document).map(|v| v.key_id));
+    // Whether there is anything to do comes first: what is done already needs no evidence.
+    let why = match about {
+        Some(about) if !is_done(opened, step, about) => guard::check(named, opened, request, about)?,
+        _ => None,
+    };
+    let document = &mut opened.document;
+    let outcome = match (step, request.key_id) {
+        (Step::Begin, _) => rotation::begin(document, &opened.keys, now, &OsEntropy),
+        (Step::Promote, key_id) => rotation::promote(document, key_id, now),
+        (Step::Verify, Some(key_id)) => match &why {
+            Some(why) => rotation::verify(document, key_id, why.clone()),
+            None => Ok(Outcome::Unchanged(key_id)),
+        },
+        (Step::Disable, Some(key_id)) => rotation::disable(document, key_id, now),
+        (Step::Enable, Some(key_id)) => rotation::enable(document, key_id, now),
+        (Step::Destroy, Some(key_id)) => rotation::destroy(document, key_id, now),
+        (_, None) => Err(StepError::NothingStaged),
+    };
+    let key_id = match outcome.map_err(refused)? {
+        Outcome::Unchanged(key_id) => return Ok(answer(named, step, key_id, "nothing was changed: that was done before", false)),
+        Outcome::Changed(key_id) => key_id,
+    };
+    if step == Step::Destroy {
+        every_slot_is_there(opened, openers)?;
+        opened.keys = create::change_root(&mut opened.document, &opened.keys, openers, &OsEntropy)
+            .map_err(|e| changed(ChangeError::Load(e.into())))?;
+    }
+    if request.dry_run {
+        return Ok(answer(named, step, key_id, "would be done; nothing was changed (--dry-run)", false));
+    }
+    let words = match &why {
+        Some(why) => format!("{} {} {why}", step.name(), key_id.version),
+        // The whole key_id, check included: so the head of the history commits to the keys, and two nodes that begin apart are told apart.
+        None if step == Step::Begin => format!("{} {key_id}", step.name()),
+        None => format!("{} {}", step.name(), key_id.version),
+    };
+    let what = crate::keyring::document::Why::from_person(&words)
+        .ok_or_else(|| Failure::new(Exit::Unexpected, attempted(), "the step has no name", "Please report it."))?;
+    let in_no_export =
+        step == Step::Promote && changing.opened.document.versions.iter().any(|v| v.key_id == key_id && v.exported.is_none());
+    changing.commit(&named.source.path, openers, now, what, &OsEntropy).map_err(changed)?;
+    let mut answer = answer(named, step, key_id, "done", true);
+    if in_no_export {
+        let warning =
+            format!("{key_id} is in no export: if this file is lost, so is all that it wraps. Make one now: keywright keyring export");
+        answer.text.push_str(&format!("WARNING: {warning}\n"));
+        answer.json["warning"] = warning.into();
+    }
+    Ok(answer)
+}
+
+fn is_done(opened: &crate::keyring::store::Opened, step: Step, key_id: KeyId) -> bool {
+    use crate::keyring::document::StateLabel::{Destroyed, Disabled, Primary, Retired};
+    let version = opened.document.versions.iter().find(|v| v.key_id == key_id);
+    version.is_some_and(|version| match step {
+        Step::Begin => false,
+        Step::Promote => version.state == Primary,
+        Step::Verify => version.state == Retired && version.verified.is_some(),
+        Step::Disable => version.state == Disabled,
+        Step::Enable => version.state == Retired,
+        Step::Destroy => version.state == Destroyed,
+    })
+}
+
+fn step_exit(error: &StepError) -> Exit {
+    match error {
+        StepError::Unknown(_) => Exit::Usage,
+        StepError::NotVerified(_) => Exit::Incomplete,
+        StepError::Full | StepError::Kek(_) => Exit::Unexpected,
+        StepError::NothingStaged | StepError::State { .. } | StepError::Hold { .. } => Exit::Refused,
+    }
+}
+
+/// A command must not build on a keyring that its plugin would refuse.
+pub(super) fn check_seen(named: &Named, changing: &Changing, attempted: &dyn Fn() -> String) -> Result<(), Failure> {
+    let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.check(&changing.opened.document)));
+    seen.map_err(|e| Failure::new(Exit::Configuration, attempted(), &e, advice::seen(&e)))
+}
+
+/// Another root key is sealed for every slot, so what opens each must be at hand.
+pub(super) fn every_slot_is_there(opened: &crate::keyring::store::Opened, openers: &[Opener]) -> Result<(), Failure> {
+    let attempted = "change the root key";
+    let document = &opened.document;
+    let mut used = vec![false; openers.len()];
+    for slot in &document.slots {
+        // By trying, not by kind: a mistyped passphrase or another key file would take the place of the slot unnoticed.
+        let opens = |opener: &Opener| opener.open(std::slice::from_ref(slot), document.keyring).is_ok();
+        match openers.iter().position(opens) {
+            Some(at) => used[at] = true,
+            None => return Err(slot_not_opened(attempted, &slot.kind(), openers)),
+        }
+    }
+    let Some(unused) = used.iter().zip(openers).find(|(used, _)| !**used) else { return Ok(()) };
+    let why = format!("what was given for a {} slot opens none that is not open already", unused.1.kind());
+    Err(Failure::new(Exit::Usage, attempted, why, "Leave it out; `keywright keyring reseal` makes new slots. Nothing was changed."))
+}
+
+fn slot_not_opened(attempted: &str, kind: &SlotKind, openers: &[Opener]) -> Failure {
+    if openers.iter().any(|opener| opener.kind() == *kind) {
+        let why = format!("what was given does not open the keyring's {kind} slot");
+        return Failure::new(Exit::Configuration, attempted, why, "Give what it was made with; nothing was changed.");
+    }
+    let next = match kind {
+        SlotKind::KeyFile => "Name its key file with --also-key-file FILE.".to_owned(),
+        SlotKind::Passphrase => "Say --also-passphrase.".to_owned(),
+        SlotKind::Credential(name) => format!("Run the command in a unit with LoadCredential={name}:... ."),
+        SlotKind::InsecureDevelopment => "Say --dev.".to_owned(),
+    };
+    Failure::new(Exit::Usage, attempted, format!("what opens the {kind} slot is not at hand"), next)
+}
+
+/// The full key_id, typed once more by a person or given by a script.
+fn confirm(key_id: Option<KeyId>, typed: Option<KeyId>) -> Result<(), Failure> {
+    use std::io::{IsTerminal, Write};
+    let attempted = "destroy a version";
+    let typed = match typed {
+        Some(typed) => typed.to_string(),
+        None if std::io::stdin().is_terminal() => {
+            let mut line = String::new();
+            let _ = write!(std::io::stderr(), "Nothing can undo this. Type the full key_id of the version to destroy: ");
+            std::io::stdin().read_line(&mut line).map_err(|e| Failure::new(Exit::Usage, attempted, e, "Give --yes-destroy KEY_ID."))?;
+            line.trim().to_owned()
+        }
+        None => {
+            let next = "Give the same key_id once more: --yes-destroy KEY_ID.";
+            return Err(Failure::new(Exit::Usage, attempted, "it was not confirmed", next));
+        }
+    };
+    if key_id.is_some_and(|key_id| key_id.to_string() == typed) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, attempted, "what was typed is not the key_id of that version", "Nothing was changed; begin anew."))
+}
+
+fn answer(named: &Named, step: Step, key_id: KeyId, said: &str, changed: bool) -> Answer {
+    let place = if named.dev { "--dev" } else { "--config FILE" };
+    let next = match step {
+        Step::Begin => format!("bring it to every node (keywright keyring export), then: keywright rotate promote {place}"),
+        Step::Promote => {
+            "API servers write with it within two polls; rewrite what is stored, then: keywright rotate verify OLD_KEY_ID".into()
+        }
+        Step::Verify => format!("keywright rotate disable {key_id} {place}"),
+        Step::Disable => {
+            format!("wait out the hold, then: keywright rotate destroy {key_id} {place}; until then `rotate enable` undoes it")
+        }
+        Step::Enable => "see what still needed it before you disable it again".into(),
+        Step::Destroy => "exports and backups made before still hold the material: destroy those too".into(),
+    };
+    let text = output::pairs([
+        ("step", step.name().to_owned()),
+        ("key_id", key_id.to_string()),
+        ("result", said.to_owned()),
+        ("next", next.clone()),
+    ]);
+    let json = json!({ "step": step.name(), "key_id": key_id.to_string(), "changed": changed, "result": said, "next": next });
+    Answer { text, json }
+}

@@ -1,0 +1,92 @@
+//! What a step must show before it is taken: the word of every node, and evidence that nothing needs the version.
+
+use super::super::failure::{Exit, Failure};
+use super::super::place::Named;
+use super::Request;
+use crate::acknowledgement;
+use crate::evidence::{AcceptedRisk, Evidence, NoScan};
+use crate::key_id::KeyId;
+use crate::keyring::create;
+use crate::keyring::document::Why;
+use crate::keyring::rotation::Step;
+use crate::keyring::store::Opened;
+
+/// The reason to record, if the step needs one.
+pub(super) fn check(named: &Named, opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Option<Why>, Failure> {
+    let step = request.step;
+    let attempted = || format!("{} {about}", step.name());
+    let risk = match request.risk.map(AcceptedRisk::new) {
+        Some(None) => {
+            return Err(Failure::new(Exit::Usage, attempted(), "the reason says nothing", "Say why: --accept-risk \"REASON\"."));
+        }
+        Some(risk) => risk,
+        None => None,
+    };
+    if step.needs_every_node() && risk.is_none() {
+        every_node(named, opened, request, &attempted)?;
+    }
+    let evidence: &dyn Evidence = match &risk {
+        Some(risk) => risk,
+        None => &NoScan,
+    };
+    if step.needs_evidence() {
+        return evidence
+            .nothing_needs(&about, step)
+            .map(Some)
+            .map_err(|lacking| Failure::new(Exit::Incomplete, attempted(), &lacking, at_stake(step)));
+    }
+    Ok(risk.filter(|_| step == Step::Promote && opened.document.nodes.len() > 1).and_then(|risk| risk.nothing_needs(&about, step).ok()))
+}
+
+/// What may be lost, and how to go on all the same.
+fn at_stake(step: Step) -> &'static str {
+    match step {
+        Step::Destroy => {
+            "Whatever is still stored under it can never be read again. Look into etcd first; --accept-risk \"REASON\" goes on without."
+        }
+        _ => {
+            "Whatever is still stored under it could not be read until it is enabled again. Look into etcd first; --accept-risk \"REASON\" goes on without."
+        }
+    }
+}
+
+fn every_node(named: &Named, opened: &Opened, request: &Request<'_>, attempted: &dyn Fn() -> String) -> Result<(), Failure> {
+    let document = &opened.document;
+    if document.nodes.len() < 2 {
+        return Ok(());
+    }
+    let broken = |e| Failure::new(Exit::Configuration, attempted(), e, "Restore the keyring file from its backup.");
+    let coordination = create::unwrap_coordination(document, &opened.keys).map_err(broken)?;
+    let mut nodes = Vec::new();
+    for path in request.acks {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::new(
+                Exit::Usage,
+                format!("read the acknowledgement {}", path.display()),
+                e,
+                "Name a file that `keywright keyring ack` printed.",
+            )
+        })?;
+        let node = acknowledgement::check(&text, document, &coordination).map_err(|e| {
+            let next = "Bring the keyring to that node (export, import), and run `keywright keyring ack` there again.";
+            Failure::new(Exit::Incomplete, format!("accept the acknowledgement {}", path.display()), e, next)
+        })?;
+        nodes.push(node);
+    }
+    // Our own plugin is asked directly, where it runs.
+    if let Ok(text) = crate::client::admin::get(&crate::config::admin_path(&named.socket), "/acknowledgement")
+        && let Ok(node) = acknowledgement::check(&text, document, &coordination)
+    {
+        nodes.push(node);
+    }
+    let missing: Vec<_> = acknowledgement::missing(document, &nodes).into_iter().map(ToString::to_string).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Incomplete,
+        attempted(),
+        format!("these nodes have not acknowledged generation {}: {}", document.generation, missing.join(", ")),
+        "On each: keywright keyring ack > FILE; then give every one with --ack FILE. --accept-risk \"REASON\" goes on without: what is written then cannot be read there.",
+    ))
+}
