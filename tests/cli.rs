@@ -4,8 +4,14 @@
 mod common;
 #[path = "cli/config.rs"]
 mod config;
+#[cfg(feature = "operator")]
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/peers.rs"]
 mod peers;
+#[cfg(feature = "operator")]
+#[path = "cli/seal.rs"]
+mod seal;
 #[path = "cli/serve.rs"]
 mod serve;
 #[path = "cli/status.rs"]

@@ -21,6 +21,8 @@ mod nodes;
 mod peers;
 #[path = "cluster/restart.rs"]
 mod restart;
+#[path = "cluster/rotation.rs"]
+mod rotation;
 #[path = "cluster/stack.rs"]
 mod stack;
 #[path = "cluster/systemd.rs"]

@@ -61,7 +61,13 @@ pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>, mode: u32) {
 /// A configuration in `dir` with a key file; `extra` is appended.
 pub(crate) fn config(dir: &Path, extra: &str) -> PathBuf {
     write(&dir.join("seal.key"), [7; 32], 0o400);
-    let text = format!("keyring = \"{0}/keyring\"\n[seal]\nkey_file = \"{0}/seal.key\"\n{extra}\n", dir.display());
+    let state = dir.join("state");
+    if !state.exists() {
+        std::fs::create_dir(&state).expect("mkdir");
+    }
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    let text =
+        format!("keyring = \"{0}/keyring\"\nstate_dir = \"{0}/state\"\n[seal]\nkey_file = \"{0}/seal.key\"\n{extra}\n", dir.display());
     let path = dir.join("config.toml");
     write(&path, text, 0o644);
     path

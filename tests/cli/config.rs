@@ -6,7 +6,7 @@ use crate::common::{config, folder, run, text};
 fn an_unknown_key_ends_with_3_its_line_and_the_nearest_name() {
     let dir = folder();
     let config = config(dir.path(), "[kms]\nlegacy_client = true");
-    run(&["serve", "--config", text(&config)]).fails(3, &["config.toml:5: unknown key `legacy_client`; did you mean `legacy_clients`?"]);
+    run(&["serve", "--config", text(&config)]).fails(3, &["config.toml:6: unknown key `legacy_client`; did you mean `legacy_clients`?"]);
     assert!(!dir.path().join("keyring").exists());
 }
 

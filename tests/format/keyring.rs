@@ -1,17 +1,19 @@
 //! Section 4 of `docs/formats.md`: the keyring file.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use keywright::envelope::{Envelope, Purpose};
 use keywright::key_id::{Check, KeyId, KeyringId, Version};
-use keywright::keyring::document::{self, DocumentError};
-use keywright::keyring::seal::{Opener, SealError};
+use keywright::keyring::create::{self, First};
+use keywright::keyring::document::{self, Document, DocumentError, Time};
+use keywright::keyring::seal::{FileKeys, Opener, SealError};
 use keywright::keyring::store::{self, LoadError};
-use keywright::keyring::{Keyring, LookupError, create};
+use keywright::keyring::{Keyring, LookupError};
 use keywright::secret::SecretBytes;
 
 use crate::script::Script;
-use crate::vectors::{Bytes, EveryState, FirstKeyring, Keyrings, load, text};
+use crate::vectors::{Bytes, EveryState, Keyrings, load, text};
 
 fn vectors() -> Keyrings {
     let vectors: Keyrings = load("keyring-1.json");
@@ -20,16 +22,8 @@ fn vectors() -> Keyrings {
     vectors
 }
 
-fn secret(bytes: &Bytes) -> Opener {
-    Opener::Secret(SecretBytes::from_vec(bytes.0.clone()))
-}
-
-fn opener(vector: &FirstKeyring) -> Opener {
-    vector.secret.as_ref().map_or(Opener::InsecureDevelopment, secret)
-}
-
 fn open(vector: &EveryState) -> Keyring {
-    store::open(&text(&vector.lines), &secret(&vector.secrets[0])).expect("the keyring with every state")
+    store::open(&text(&vector.lines), &vector.openers[0].opener()).expect("the keyring with every state")
 }
 
 /// The name that the vectors use: the innermost error.
@@ -46,38 +40,68 @@ fn name(error: &LoadError) -> String {
 fn a_first_keyring_made_with_the_entropy_of_a_vector_is_its_file_byte_for_byte() {
     for vector in &vectors().first {
         let entropy = Script::new(&vector.entropy.0);
-        let now = UNIX_EPOCH + Duration::from_secs(vector.created_unix);
-        let written = create::keyring(&opener(vector), now, &entropy).expect(&vector.name);
+        let openers: Vec<_> = vector.openers.iter().map(|way| way.opener()).collect();
+        let first = First {
+            openers: &openers,
+            nodes: vector.nodes.iter().map(|node| node.parse().expect("a node")).collect(),
+            hold: Duration::from_secs(vector.hold),
+            now: Time::of(UNIX_EPOCH + Duration::from_secs(vector.created_unix)),
+        };
+        let written = create::keyring(first, &entropy).expect(&vector.name);
         assert_eq!(written, text(&vector.lines), "{}", vector.name);
         assert!(entropy.is_used_up(), "{}: less randomness was used than is documented", vector.name);
     }
 }
 
 #[test]
-fn a_first_keyring_opens_with_its_own_way_in_only() {
+fn a_first_keyring_opens_with_each_of_its_own_ways_in_and_with_no_other() {
     let vectors = vectors().first;
-    for (at, vector) in vectors.iter().enumerate() {
-        let keyring = store::open(&text(&vector.lines), &opener(vector)).expect(&vector.name);
-        assert_eq!((keyring.generation(), keyring.versions().len()), (1, 1), "{}", vector.name);
-        let other = &vectors[(at + 1) % vectors.len()];
-        let refused = store::open(&text(&vector.lines), &opener(other)).expect_err(&vector.name);
-        assert!(matches!(refused, LoadError::Seal(SealError::NoSlot { .. })), "{}: {refused}", vector.name);
+    for vector in &vectors {
+        let text = text(&vector.lines);
+        for way in &vector.openers {
+            let keyring = store::open(&text, &way.opener()).expect(&vector.name);
+            assert_eq!((keyring.generation(), keyring.versions().len()), (1, 1), "{}", vector.name);
+        }
+        // Of a kind that the keyring does not have: a wrong secret of a kind that it has is tried below, once for each kind.
+        let own: BTreeSet<_> = vector.openers.iter().map(|way| way.opener().kind().to_string()).collect();
+        let others = vectors.iter().flat_map(|v| &v.openers).map(|way| way.opener()).filter(|o| !own.contains(&o.kind().to_string()));
+        let mut tried = 0;
+        for other in others {
+            let refused = store::open(&text, &other).expect_err(&vector.name);
+            assert!(matches!(refused, LoadError::Seal(SealError::NoSlot { .. })), "{}: {refused}", vector.name);
+            tried += 1;
+        }
+        assert!(tried > 0, "{}", vector.name);
     }
 }
 
 #[test]
-fn a_keyring_with_every_state_opens_with_either_of_its_secrets() {
+fn a_keyring_with_every_state_opens_with_each_of_its_secrets_and_with_no_other_of_the_same_kind() {
     let vector = vectors().every_state;
-    for bytes in &vector.secrets {
-        let keyring = store::open(&text(&vector.lines), &secret(bytes)).expect("opens");
+    let text = text(&vector.lines);
+    for way in &vector.openers {
+        let keyring = store::open(&text, &way.opener()).expect("opens");
         assert_eq!(keyring.generation(), vector.generation);
+        assert_eq!(keyring.head().to_string(), vector.head);
+        assert_eq!(keyring.coordination().expose_secret().as_slice(), vector.coordination.0);
         let found: Vec<_> = keyring.versions().iter().map(|v| (v.key_id().to_string(), v.state().name())).collect();
         let expected: Vec<_> = vector.versions.iter().map(|v| (v.key_id.clone(), v.state.as_str())).collect();
         assert_eq!(found, expected);
+        let zeros = || SecretBytes::from_vec(vec![0; 32]);
+        let wrong = match way.opener() {
+            Opener::InsecureDevelopment => panic!("no development slot is in this vector"),
+            Opener::KeyFile(_) => Opener::KeyFile(zeros()),
+            Opener::Credential(name, _) => Opener::Credential(name, zeros()),
+            Opener::Passphrase(_) => Opener::Passphrase(zeros()),
+        };
+        let refused = store::open(&text, &wrong).expect_err("opened by a wrong secret");
+        assert!(matches!(refused, LoadError::Seal(SealError::WrongSecret { .. })), "{refused}");
     }
-    let wrong = Opener::Secret(SecretBytes::from_vec(vec![0; 32]));
-    let refused = store::open(&text(&vector.lines), &wrong).expect_err("opened by a wrong secret");
-    assert!(matches!(refused, LoadError::Seal(SealError::WrongSecret { .. })), "{refused}");
+    let kinds: BTreeSet<_> = vector.openers.iter().map(|way| way.opener().kind().to_string()).collect();
+    assert_eq!(kinds.len(), 3, "one of each kind that is a secret");
+    let document = Document::parse(&text).expect("parses");
+    assert_eq!(document.hold, Duration::from_secs(vector.hold));
+    assert_eq!(document.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(), vector.nodes);
 }
 
 #[test]
@@ -158,22 +182,47 @@ fn no_flipped_bit_of_an_envelope_opens_under_the_key_it_names_or_under_the_one_i
 }
 
 #[test]
-fn every_defect_of_a_file_is_refused_with_the_error_that_names_it() {
+fn every_defect_of_a_file_is_refused_with_the_error_and_the_line_that_name_it() {
     let vectors = vectors();
-    let opener = secret(&vectors.every_state.secrets[0]);
+    let opener = vectors.every_state.openers[0].opener();
     for vector in &vectors.invalid {
         let error = store::open(&text(&vector.lines), &opener).expect_err(&vector.defect);
         assert_eq!(name(&error), vector.error, "{}: {error}", vector.defect);
+        let line = match error {
+            LoadError::Document(DocumentError::Line { line, .. }) => Some(line),
+            _ => None,
+        };
+        assert!(line == vector.line, "{}: {line:?} instead of {:?}: {error}", vector.defect, vector.line);
     }
 }
 
 #[test]
-fn no_changed_byte_and_no_truncation_of_a_file_loads() {
+fn an_absurd_cost_of_a_passphrase_is_refused_by_the_parser_which_has_no_passphrase_to_derive_from() {
+    let mut tried = 0;
+    for vector in vectors().invalid.iter().filter(|v| v.defect.starts_with("authentic, argon2")) {
+        let refused = Document::parse(&text(&vector.lines)).err();
+        assert!(matches!(refused, Some(DocumentError::Line { .. })), "{}: {refused:?}", vector.defect);
+        tried += 1;
+    }
+    assert!(tried >= 10, "{tried}");
+}
+
+#[test]
+fn no_changed_byte_and_no_truncation_of_a_file_is_authentic() {
     for vector in &vectors().first {
         let whole = text(&vector.lines);
         assert!(whole.is_ascii(), "{}", vector.name);
+        let id = Document::parse(&whole).expect(&vector.name).keyring;
+        let keys = FileKeys::derive(&vector.root.key(), id);
+        Document::authenticate(&whole, &keys.authenticate).expect(&vector.name);
+        let fast = vector.openers.iter().find(|way| !way.is_slow()).map(|way| way.opener());
         let refused = |text: &str, what: &str, at: usize| {
-            assert!(store::open(text, &opener(vector)).is_err(), "{}: {what} {at}", vector.name);
+            // Even to a reader who has the right root key whatever became of the slots.
+            let authentic = Document::parse(text).is_ok() && Document::authenticate(text, &keys.authenticate).is_ok();
+            assert!(!authentic, "{}: {what} {at}", vector.name);
+            if let Some(opener) = &fast {
+                assert!(store::open(text, opener).is_err(), "{}: {what} {at}", vector.name);
+            }
         };
         for at in 0..whole.len() {
             refused(&whole[..at], "cut off at byte", at);
@@ -189,12 +238,25 @@ fn no_changed_byte_and_no_truncation_of_a_file_loads() {
 }
 
 #[test]
-fn a_file_without_its_authentication_does_not_load() {
+fn a_file_without_its_last_lines_does_not_load() {
     for vector in &vectors().first {
-        for missing in [1, 2] {
+        for missing in 1..vector.lines.len() {
             let without = text(&vector.lines[..vector.lines.len() - missing]);
-            let error = store::open(&without, &opener(vector)).expect_err(&vector.name);
-            assert!(matches!(error, LoadError::Document(DocumentError::Syntax { .. })), "{}: {error}", vector.name);
+            let error = store::open(&without, &vector.openers[0].opener()).expect_err(&vector.name);
+            assert!(matches!(error, LoadError::Document(DocumentError::NoAuthentication)), "{}: {error}", vector.name);
         }
+    }
+}
+
+#[test]
+fn the_root_key_of_a_vector_is_the_one_that_authenticates_it() {
+    let vectors = vectors();
+    let first = vectors.first.iter().map(|v| (&v.lines, &v.root));
+    for (lines, root) in first.chain([(&vectors.every_state.lines, &vectors.every_state.root)]) {
+        let text = text(lines);
+        let id = Document::parse(&text).expect("parses").keyring;
+        let authenticates = |root: &Bytes| Document::authenticate(&text, &FileKeys::derive(&root.key(), id).authenticate);
+        assert_eq!(authenticates(root), Ok(()));
+        assert_eq!(authenticates(&Bytes(vec![0; 32])), Err(DocumentError::NotAuthentic));
     }
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use keywright::envelope::Purpose;
 use keywright::key_id::{KeyId, KeyringId, Version};
+use keywright::keyring::seal::Opener;
 use keywright::provider::local::LocalKek;
-use keywright::secret::SecretKey;
+use keywright::secret::{SecretBytes, SecretKey};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 
@@ -16,6 +17,11 @@ use serde::{Deserialize, Deserializer};
 pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Bytes {
+    /// A key of these bytes.
+    pub(crate) fn key(&self) -> SecretKey {
+        SecretKey::from_slice(&self.0).expect("a key of 32 bytes")
+    }
+
     /// A KEK of these bytes.
     pub(crate) fn kek(&self) -> LocalKek {
         LocalKek::new(&SecretKey::from_slice(&self.0).expect("a KEK of 32 bytes"))
@@ -169,19 +175,53 @@ pub(crate) struct Keyrings {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FirstKeyring {
     pub(crate) name: String,
-    /// `None`: a development slot.
-    pub(crate) secret: Option<Bytes>,
+    pub(crate) openers: Vec<WayIn>,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) hold: u64,
     pub(crate) created_unix: u64,
     pub(crate) entropy: Bytes,
+    pub(crate) root: Bytes,
     pub(crate) lines: Vec<String>,
 }
 
-/// A keyring with one version in each state.
+/// What opens a slot.
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WayIn {
+    kind: String,
+    name: Option<String>,
+    secret: Option<Bytes>,
+}
+
+impl WayIn {
+    pub(crate) fn opener(&self) -> Opener {
+        let secret = || SecretBytes::from_vec(self.secret.as_ref().expect("a secret").0.clone());
+        match (self.kind.as_str(), &self.name) {
+            ("insecure-development", None) => Opener::InsecureDevelopment,
+            ("key-file", None) => Opener::KeyFile(secret()),
+            ("credential", Some(name)) => Opener::Credential(name.clone(), secret()),
+            ("passphrase", None) => Opener::Passphrase(secret()),
+            (other, name) => panic!("a vector has the unknown way in {other} {name:?}"),
+        }
+    }
+
+    /// True if every attempt with it takes long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.kind == "passphrase"
+    }
+}
+
+/// A keyring with versions in each state.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EveryState {
-    pub(crate) secrets: Vec<Bytes>,
+    pub(crate) openers: Vec<WayIn>,
     pub(crate) generation: u64,
+    pub(crate) hold: u64,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) head: String,
+    pub(crate) coordination: Bytes,
+    pub(crate) root: Bytes,
     pub(crate) versions: Vec<StoredVersion>,
     pub(crate) lines: Vec<String>,
 }
@@ -202,7 +242,67 @@ pub(crate) struct InvalidKeyring {
     pub(crate) defect: String,
     /// Name of the innermost error.
     pub(crate) error: String,
+    /// The line that the error names, if it names one.
+    pub(crate) line: Option<usize>,
     pub(crate) lines: Vec<String>,
+}
+
+/// `acknowledgement-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Acknowledgements {
+    pub(crate) domain: Bytes,
+    pub(crate) valid: Vec<ValidAcknowledgement>,
+    pub(crate) invalid: Vec<InvalidAcknowledgement>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidAcknowledgement {
+    pub(crate) node: String,
+    pub(crate) text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidAcknowledgement {
+    pub(crate) defect: String,
+    /// Name of the `AckError`.
+    pub(crate) error: String,
+    pub(crate) text: String,
+}
+
+/// `seen-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SeenFiles {
+    pub(crate) of_the_keyring: String,
+    pub(crate) passes: Vec<PassingSeen>,
+    pub(crate) alarms: Vec<AlarmingSeen>,
+    pub(crate) invalid: Vec<InvalidSeen>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PassingSeen {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlarmingSeen {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    /// Name of the `SeenError`.
+    pub(crate) error: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidSeen {
+    pub(crate) defect: String,
+    pub(crate) text: String,
 }
 
 /// The file of these lines.

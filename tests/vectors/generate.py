@@ -3,7 +3,8 @@
 
 The vectors are frozen: a test pins their SHA-256. This script documents how they came about; it is no part of the build or of the
 tests. Without arguments it makes everything anew and compares: a file that differs is named and the exit code is 1. `--write` adds
-files that do not exist yet and never changes one that does. It needs Python 3.11 and the PyPI package `cryptography`.
+files that do not exist yet and never changes one that does. It needs Python 3.11 and the PyPI package `cryptography`, 44 or later
+for Argon2id.
 """
 
 import hashlib
@@ -233,7 +234,14 @@ def canaries():
 
 def main():
     check_ciphers()
-    files = {"key_id.json": key_ids(), "envelope-1.json": envelopes(), "canary-1.json": canaries(), "keyring-1.json": keyrings.vectors()}
+    files = {
+        "key_id.json": key_ids(),
+        "envelope-1.json": envelopes(),
+        "canary-1.json": canaries(),
+        "keyring-1.json": keyrings.keyring_vectors(),
+        "acknowledgement-1.json": keyrings.acknowledgement_vectors(),
+        "seen-1.json": keyrings.seen_vectors(),
+    }
     differ = []
     for name, content in files.items():
         path, text = HERE / name, json.dumps(content, indent=1) + "\n"

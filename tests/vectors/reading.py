@@ -8,12 +8,14 @@ import hashlib
 import hmac
 import re
 import struct
+from datetime import datetime
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 XAES = 1
@@ -164,35 +166,264 @@ class Version:
 
 # Section 4: keyring file
 
+ADVICE = "# Read it, copy it, but do not edit it: the last line authenticates every byte above it."
+WARNING = "# INSECURE: a development keyring. Its root key stands below in clear: whoever reads this file has every key in it."
 
-def slot_secret(keyring, root, secret, salt, nonce):
-    wrapped = nonce + xaes_seal(hkdf(secret, salt, b"keywright slot 1"), nonce, root, b"keywright root key 1" + keyring)
-    return {"kind": "secret", "salt": salt.hex(), "wrapped": wrapped.hex()}
+
+def sealed_under(key, nonce, plaintext, aad):
+    return nonce + xaes_seal(key, nonce, plaintext, aad)
 
 
 def slot_development(root):
-    return {"kind": "insecure-development", "root": root.hex()}
+    return f"slot insecure-development {root.hex()}"
+
+
+def slot_secret(kind, keyring, root, secret, salt, nonce):
+    """`kind` is `key-file`, or `credential` with its name."""
+    wrapped = sealed_under(hkdf(secret, salt, b"keywright slot 1"), nonce, root, b"keywright root key 1" + keyring)
+    return f"slot {kind} {salt.hex()} {wrapped.hex()}"
+
+
+def passphrase_key(passphrase, salt, cost):
+    memory, passes, lanes = cost
+    stretched = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory).derive(passphrase)
+    return hkdf(stretched, salt, b"keywright passphrase slot 1")
+
+
+def slot_passphrase(keyring, root, passphrase, cost, salt, nonce):
+    wrapped = sealed_under(passphrase_key(passphrase, salt, cost), nonce, root, b"keywright root key 1" + keyring)
+    return f"slot passphrase argon2id {' '.join(map(str, cost))} {salt.hex()} {wrapped.hex()}"
 
 
 def wrapped_kek(root, keyring, kek, key_id, nonce):
-    return nonce + xaes_seal(hkdf(root, keyring, b"keywright wrap KEKs 1"), nonce, kek, b"keywright KEK 1" + key_id.encode())
+    return sealed_under(hkdf(root, keyring, b"keywright wrap KEKs 1"), nonce, kek, b"keywright KEK 1" + key_id.encode())
 
 
-def version_table(version, state, created, wrapped):
+def wrapped_coordination(root, keyring, key, nonce):
+    return sealed_under(hkdf(root, keyring, b"keywright wrap KEKs 1"), nonce, key, b"keywright coordination 1" + keyring)
+
+
+def version_line(version, state, created, changed, wrapped, exported=None, verified=None):
     """`wrapped` is None for a destroyed version."""
-    table = {"key-id": version.key_id, "state": state, "provider": "local", "algorithm": "xaes-256-gcm", "created": created}
-    return table | {"canary": version.canary.hex()} | ({"wrapped": wrapped.hex()} if wrapped else {})
+    words = ["version", version.key_id, state, "local", "xaes-256-gcm", "created", created, "changed", changed, "canary", version.canary.hex()]
+    words += ["wrapped", wrapped.hex()] if wrapped else []
+    words += ["exported", exported.hex()] if exported else []
+    return " ".join(words + (["verified", verified] if verified else []))
 
 
-def keyring_file(keyring, generation, root, slots, versions):
-    lines = ["# A Keywright keyring. Read it, copy it, but do not edit it: the last line authenticates every byte above it."]
-    if any(slot["kind"] == "insecure-development" for slot in slots):
-        lines.append("# INSECURE: a development keyring. Its root key stands below in clear: whoever reads this file has every key in it.")
-    lines += ["", "format = 1", f'keyring = "{keyring.hex()}"', f"generation = {generation}"]
-    for name, tables in (("slot", slots), ("version", versions)):
-        for table in tables:
-            lines += ["", f"[[{name}]]"] + [f'{key} = "{value}"' for key, value in table.items()]
-    lines += ["", "[authentication]"]
-    covered = "".join(line + "\n" for line in lines)
-    tag = hmac.digest(hkdf(root, keyring, b"keywright authenticate file 1"), covered.encode(), "sha256")
-    return lines + [f'hmac-sha256 = "{tag.hex()}"']
+def history_digest(before, generation, at, what):
+    return hashlib.sha256(b"keywright history 1" + before + struct.pack(">Q", generation) + at.encode() + what.encode()).digest()
+
+
+def history_lines(happened):
+    """`happened`: time and text of each generation. The lines, and the digest of the last."""
+    lines, digest = [], bytes(32)
+    for generation, (at, what) in enumerate(happened, 1):
+        digest = history_digest(digest, generation, at, what)
+        lines.append(f"history {generation} {at} {digest.hex()} {what}")
+    return lines, digest
+
+
+def keyring_body(keyring, generation, hold, nodes, coordination, slots, versions, history):
+    """The lines above the last one."""
+    warning = [WARNING] if any(slot.startswith("slot insecure-development ") for slot in slots) else []
+    head = [f"keyring {keyring.hex()}", f"generation {generation}", f"hold {hold}", " ".join(["nodes", *nodes])]
+    return ["keywright-keyring 1", ADVICE, *warning, *head, f"coordination {coordination.hex()}", *slots, *versions, *history]
+
+
+def file_tag(root, keyring, body):
+    covered = "".join(line + "\n" for line in body)
+    return hmac.digest(hkdf(root, keyring, b"keywright authenticate file 1"), covered.encode(), "sha256")
+
+
+def authentic(root, keyring, body):
+    return body + [f"hmac-sha256 {file_tag(root, keyring, body).hex()}"]
+
+
+# How a keyring file is read
+
+NUMBER, HEX72 = "(?:0|[1-9][0-9]*)", "[0-9a-f]{144}"
+TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+NODE = "[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?"
+SLOTS = {
+    "insecure-development": "[0-9a-f]{64}",
+    "key-file": f"(?P<salt>[0-9a-f]{{32}}) (?P<wrapped>{HEX72})",
+    "credential": f"(?P<name>[A-Za-z0-9_-][A-Za-z0-9._-]{{0,63}}) (?P<salt>[0-9a-f]{{32}}) (?P<wrapped>{HEX72})",
+    "passphrase": f"argon2id (?P<cost>{NUMBER} {NUMBER} {NUMBER}) (?P<salt>[0-9a-f]{{32}}) (?P<wrapped>{HEX72})",
+}
+VERSION = re.compile(
+    f"version (?P<key_id>[^ ]+) (?P<state>staged|primary|retired|disabled|destroyed) local xaes-256-gcm created (?P<created>{TIME})"
+    f" changed (?P<changed>{TIME}) canary (?P<canary>{HEX72})(?: wrapped (?P<wrapped>{HEX72}))?(?: exported [0-9a-f]{{64}})?"
+    "(?: verified (?P<verified>.+))?"
+)
+HISTORY = re.compile(f"history (?P<generation>{NUMBER}) (?P<at>{TIME}) (?P<digest>[0-9a-f]{{64}}) (?P<what>.+)")
+
+
+class Refused(Exception):
+    """Name of the error, and the line it is about if it is about one."""
+
+
+def is_number(text, top=(1 << 63) - 1):
+    return re.fullmatch(NUMBER, text) is not None and int(text) <= top
+
+
+def is_time(text):
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").year >= 1970
+    except ValueError:
+        return False
+
+
+def is_text(text):
+    return 1 <= len(text) <= 200 and re.fullmatch("[!-~]+(?: [!-~]+)*", text) is not None
+
+
+def is_cost(cost):
+    memory, passes, lanes = map(int, cost.split(" "))
+    return 1 << 16 <= memory <= 1 << 20 and 3 <= passes <= 16 and 1 <= lanes <= 16
+
+
+def parsed(lines):
+    """The fields of a keyring file of these lines; raises Refused."""
+    found = re.fullmatch("keywright-keyring ([0-9]+)", lines[0].removesuffix("\r"))
+    if not found:
+        raise Refused("NotAKeyring", None)
+    if found[1] != "1":
+        raise Refused("Format", None)
+    if not re.fullmatch("hmac-sha256 [0-9a-f]{64}", lines[-1]):
+        raise Refused("NoAuthentication", None)
+    for number, line in enumerate(lines[:-1], 1):
+        if "\r" in line:
+            raise Refused("Line", number)
+    at, body = 1, lines[:-1]
+
+    def refuse_unless(good):
+        if not good:
+            raise Refused("Line", at)
+
+    def take(pattern):
+        nonlocal at
+        at += 1
+        match = re.fullmatch(pattern, body[at - 1]) if at <= len(body) else None
+        refuse_unless(match)
+        return match
+
+    def several(name, read):
+        nonlocal at
+        while at < len(body) and body[at].startswith(name + " "):
+            at += 1
+            yield read(body[at - 1])
+
+    def slot(line):
+        for kind, form in SLOTS.items():
+            if match := re.fullmatch(f"slot {kind} {form}", line):
+                refuse_unless(kind != "passphrase" or is_cost(match["cost"]))
+                return {"kind": kind, "line": line} | match.groupdict()
+        return refuse_unless(False)
+
+    def version(line):
+        match = re.fullmatch(VERSION, line)
+        refuse_unless(match and key_id_error(match["key_id"]) is None and is_time(match["created"]) and is_time(match["changed"]))
+        _, id_, number, _ = match["key_id"].split(".")
+        refuse_unless(id_ == out["keyring"] and int(number) == len(out["versions"]) + 1)
+        refuse_unless((match["wrapped"] is None) == (match["state"] == "destroyed"))
+        refuse_unless(match["verified"] is None or is_text(match["verified"]) and match["state"] not in ("staged", "primary"))
+        out["versions"].append(match.groupdict())
+
+    def entry(line):
+        match = re.fullmatch(HISTORY, line)
+        refuse_unless(match and is_number(match["generation"]) and is_time(match["at"]) and is_text(match["what"]))
+        return match.groupdict()
+
+    take(re.escape(ADVICE))
+    warned = at < len(body) and body[at].startswith("#")
+    if warned:
+        take(re.escape(WARNING))
+    out = {"versions": [], "keyring": take("keyring ([0-9a-f]{16})")[1]}
+    out["generation"] = take("generation ([1-9][0-9]*)")[1]
+    refuse_unless(is_number(out["generation"]))
+    refuse_unless(is_number(take(f"hold ({NUMBER})")[1]))
+    out["nodes"] = take(f"nodes((?: {NODE})*)")[1].split()
+    refuse_unless(out["nodes"] == sorted(set(out["nodes"])))
+    out["coordination"] = take(f"coordination ({HEX72})")[1]
+    out["slots"] = list(several("slot", slot))
+    refuse_unless(out["slots"] and warned == any(slot["kind"] == "insecure-development" for slot in out["slots"]))
+    for _ in several("version", version):
+        pass
+    out["history"] = list(several("history", entry))
+    if at < len(body):
+        at += 1
+        refuse_unless(False)
+    return out
+
+
+def root_of(slots, keyring, opener):
+    """What `opener` (kind, name, secret) gets out of the slots; raises Refused."""
+    kind, name, secret = opener
+    if len(slots) > 1 and any(slot["kind"] == "insecure-development" for slot in slots):
+        raise Refused("NotAlone", None)
+    fitting = [slot for slot in slots if slot["kind"] == kind and slot.get("name") == name]
+    for slot in fitting:
+        if kind == "insecure-development":
+            return bytes.fromhex(slot["line"].split(" ")[2])
+        salt, wrapped = bytes.fromhex(slot["salt"]), bytes.fromhex(slot["wrapped"])
+        costly = kind == "passphrase"
+        key = passphrase_key(secret, salt, map(int, slot["cost"].split(" "))) if costly else hkdf(secret, salt, b"keywright slot 1")
+        root = xaes_open(key, wrapped[:24], wrapped[24:], b"keywright root key 1" + keyring)
+        if root is not None:
+            return root
+    raise Refused("WrongSecret" if fitting else "NoSlot", None)
+
+
+def loaded(lines, opener):
+    """Loads the file of these lines as section 4 says; the coordination key, or raises Refused."""
+    file = parsed(lines)
+    keyring = bytes.fromhex(file["keyring"])
+    root = root_of(file["slots"], keyring, opener)
+    if lines[-1] != f"hmac-sha256 {file_tag(root, keyring, lines[:-1]).hex()}":
+        raise Refused("NotAuthentic", None)
+    chain, _ = history_lines([(entry["at"], entry["what"]) for entry in file["history"]])
+    if not chain or chain != [line for line in lines if line.startswith("history ")] or len(chain) != int(file["generation"]):
+        raise Refused("History", None)
+    wrapping = hkdf(root, keyring, b"keywright wrap KEKs 1")
+    for number, version in enumerate(file["versions"], 1):
+        canary = bytes.fromhex(version["canary"])
+        if version["key_id"] != key_id_text(keyring, number, check_of(keyring, number, canary)):
+            raise Refused("Check", None)
+        if version["wrapped"] is not None:
+            wrapped = bytes.fromhex(version["wrapped"])
+            kek = xaes_open(wrapping, wrapped[:24], wrapped[24:], b"keywright KEK 1" + version["key_id"].encode())
+            if kek is None or not canary_proves(kek, keyring, number, canary):
+                raise Refused("Canary", None)
+    wrapped = bytes.fromhex(file["coordination"])
+    coordination = xaes_open(wrapping, wrapped[:24], wrapped[24:], b"keywright coordination 1" + keyring)
+    if coordination is None:
+        raise Refused("Coordination", None)
+    if [version["state"] for version in file["versions"]].count("primary") != 1:
+        raise Refused("Primary", None)
+    return coordination
+
+
+def refusal(read, *arguments):
+    """The error and the line with which `read` refuses, or None."""
+    try:
+        read(*arguments)
+    except Refused as refused:
+        return refused.args
+    return None
+
+
+# Section 7: acknowledgement
+
+
+def acknowledgement(keyring, node, generation, head, coordination):
+    text = f"keywright-acknowledgement 1\nkeyring {keyring.hex()}\nnode {node}\ngeneration {generation}\nhead {head.hex()}\n"
+    tag = hmac.digest(coordination, b"keywright acknowledgement 1" + text.encode(), "sha256")
+    return f"{text}hmac-sha256 {tag.hex()}\n"
+
+
+# Section 8: what was seen
+
+
+def seen(keyring, generation, head):
+    return f"keywright-seen 1\n{keyring.hex()} {generation} {head.hex()}\n"

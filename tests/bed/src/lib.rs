@@ -12,6 +12,7 @@
 //! | [`encryption`], [`api`], [`metrics`], [`stored`] | the API server's configuration, its HTTPS API, its metrics, what it stores |
 //! | [`leak`] | looks for secret bytes in any of the forms in which they get printed |
 //! | [`systemd`] | a systemd as PID 1 in namespaces of its own |
+//! | [`terminal`] | a command at a terminal, its prompts answered |
 //! | [`cluster`] | the same servers, left running for trials by hand |
 
 pub mod api;
@@ -29,6 +30,7 @@ pub mod process;
 pub mod scratch;
 pub mod stored;
 pub mod systemd;
+pub mod terminal;
 pub mod tools;
 pub mod wait;
 

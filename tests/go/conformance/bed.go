@@ -50,8 +50,8 @@ func (b *bed) newConfigured(ctx context.Context, c *check, name string, options 
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	c.must(os.WriteFile(key, secret, 0o600), "key file")
-	text := fmt.Sprintf("keyring = %s\n[socket]\npath = %s\n[seal]\nkey_file = %s\n[kms]\nv1 = %t\nlegacy_clients = %t\n",
-		strconv.Quote(filepath.Join(dir, "keyring")), strconv.Quote(socket), strconv.Quote(key), options.v1, options.legacyClients)
+	text := fmt.Sprintf("keyring = %s\nstate_dir = %s\n[socket]\npath = %s\n[seal]\nkey_file = %s\n[kms]\nv1 = %t\nlegacy_clients = %t\n",
+		strconv.Quote(filepath.Join(dir, "keyring")), strconv.Quote(b.private(c, filepath.Join(name, "state"))), strconv.Quote(socket), strconv.Quote(key), options.v1, options.legacyClients)
 	c.must(os.WriteFile(config, []byte(text), 0o600), "configuration file")
 	b.command(ctx, c, "init", "--config", config)
 	return b.newPlugin(name, socket, "serve", "--config", config)

@@ -10,7 +10,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -20,6 +20,8 @@ type keyring struct {
 	id       [8]byte
 	root     []byte
 	versions []keyVersion
+	// coordination is the key of acknowledgements; a development keyring has one too.
+	coordination []byte
 }
 
 type keyVersion struct {
@@ -31,93 +33,178 @@ type keyVersion struct {
 // algorithm 1 is XAES-256-GCM.
 const algorithm = 1
 
+const (
+	canaryText   = "keywright canary: fixed, public."
+	canaryDomain = "keywright canary 1"
+	wrapLabel    = "keywright wrap KEKs 1"
+)
+
 // newKeyring makes a keyring with one new version for each state.
 func newKeyring(states ...string) (*keyring, error) {
-	k := &keyring{root: seed()}
+	k := &keyring{root: seed(), coordination: seed()}
 	rand.Read(k.id[:])
 	for i, state := range states {
 		v := keyVersion{state: state, kek: seed()}
-		subject := binary.BigEndian.AppendUint32(append([]byte{algorithm}, k.id[:]...), uint32(i+1))
+		subject := k.subject(i + 1)
 		var err error
-		v.canary, err = xaesSeal(v.kek, []byte("keywright canary: fixed, public."), append([]byte("keywright canary 1"), subject...))
+		v.canary, err = xaesSeal(v.kek, []byte(canaryText), append([]byte(canaryDomain), subject...))
 		if err != nil {
 			return nil, err
 		}
-		check := sha256.Sum256(append(append([]byte("keywright check 1"), subject...), v.canary...))
-		v.keyID = fmt.Sprintf("kw1.%x.%d.%x", k.id, i+1, check[:16])
-		v.header = append(append([]byte{'K', 'W', 1}, subject...), check[:16]...)
+		check := keyCheck(subject, v.canary)
+		v.keyID = fmt.Sprintf("kw1.%x.%d.%x", k.id, i+1, check)
+		v.header = append(append([]byte{'K', 'W', 1}, subject...), check...)
 		k.versions = append(k.versions, v)
 	}
 	return k, nil
 }
 
-var (
-	rootLine    = regexp.MustCompile(`(?m)^root = "([0-9a-f]{64})"$`)
-	versionText = regexp.MustCompile(`(?s)\[\[version\]\]\nkey-id = "([^"]+)"\nstate = "([^"]+)".*?wrapped = "([0-9a-f]{144})"`)
+const (
+	advice  = "# Read it, copy it, but do not edit it: the last line authenticates every byte above it."
+	warning = "# INSECURE: a development keyring. Its root key stands below in clear: whoever reads this file has every key in it."
+	made    = "2026-01-02T03:04:05Z"
 )
 
-// parseKeyring opens a development keyring whose versions all have their key. It believes the file: it is a test's own.
+// parseKeyring opens a development keyring whose versions all have their key: the file is authentic, its history is a chain, and every
+// key opens its canary.
 func parseKeyring(text string) (*keyring, error) {
-	root := rootLine.FindStringSubmatch(text)
-	if root == nil {
-		return nil, fmt.Errorf("no development slot")
+	k := &keyring{}
+	covered, tag, found := strings.Cut(text, "hmac-sha256 ")
+	if !found {
+		return nil, fmt.Errorf("no authentication")
 	}
-	k := &keyring{root: unhex(root[1])}
-	for _, found := range versionText.FindAllStringSubmatch(text, -1) {
-		v := keyVersion{keyID: found[1], state: found[2]}
-		parts := strings.Split(v.keyID, ".")
-		if len(parts) != 4 || len(parts[1]) != 16 || len(parts[3]) != 32 {
-			return nil, fmt.Errorf("key_id %q", v.keyID)
+	var wrapping []byte
+	var head [32]byte
+	var generation, entries uint64
+	var sealedCoordination []byte
+	for number, line := range strings.Split(strings.TrimSuffix(covered, "\n"), "\n") {
+		words := strings.Split(line, " ")
+		var err error
+		switch {
+		case number == 0 && line != "keywright-keyring 1", number == 1 && line != advice, number == 2 && line != warning:
+			err = fmt.Errorf("another beginning")
+		case number < 3:
+		case words[0] == "keyring" && len(words) == 2 && len(words[1]) == 16:
+			copy(k.id[:], unhex(words[1]))
+		case words[0] == "generation" && len(words) == 2:
+			generation, err = strconv.ParseUint(words[1], 10, 63)
+		case words[0] == "hold" && len(words) == 2, line == "nodes":
+		case words[0] == "coordination" && len(words) == 2:
+			sealedCoordination = unhex(words[1])
+		case words[0] == "slot" && len(words) == 3 && words[1] == "insecure-development":
+			k.root = unhex(words[2])
+			wrapping, err = k.derive(wrapLabel)
+			if err == nil {
+				k.coordination, err = xaesOpen(wrapping, sealedCoordination, k.coordinationData())
+			}
+		case words[0] == "version" && len(words) == 13 && words[11] == "wrapped":
+			err = k.parseVersion(words, wrapping)
+		case words[0] == "history" && len(words) >= 5:
+			entries++
+			head = historyDigest(head, entries, words[2], strings.Join(words[4:], " "))
+			if words[1] != fmt.Sprint(entries) || words[3] != hex.EncodeToString(head[:]) {
+				err = fmt.Errorf("the history is no chain")
+			}
+		default:
+			err = fmt.Errorf("nothing that stands in a development keyring")
 		}
-		copy(k.id[:], unhex(parts[1]))
-		var number uint32
-		if _, err := fmt.Sscan(parts[2], &number); err != nil {
-			return nil, fmt.Errorf("key_id %q: %w", v.keyID, err)
-		}
-		v.header = append([]byte{'K', 'W', 1, algorithm}, k.id[:]...)
-		v.header = append(binary.BigEndian.AppendUint32(v.header, number), unhex(parts[3])...)
-		wrapping, err := k.derive("keywright wrap KEKs 1")
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("line %d: %w", number+1, err)
 		}
-		if v.kek, err = xaesOpen(wrapping, unhex(found[3]), []byte("keywright KEK 1"+v.keyID)); err != nil {
-			return nil, fmt.Errorf("KEK of %s: %w", v.keyID, err)
-		}
-		k.versions = append(k.versions, v)
+	}
+	if entries == 0 || entries != generation {
+		return nil, fmt.Errorf("%d entries of history in generation %d", entries, generation)
+	}
+	expected, err := k.tag(covered)
+	if err != nil || tag != hex.EncodeToString(expected)+"\n" {
+		return nil, fmt.Errorf("not authentic: %v", err)
 	}
 	return k, nil
+}
+
+// parseVersion takes `version KEY_ID STATE local xaes-256-gcm created TIME changed TIME canary HEX wrapped HEX`.
+func (k *keyring) parseVersion(words []string, wrapping []byte) error {
+	v := keyVersion{keyID: words[1], state: words[2], canary: unhex(words[10])}
+	subject := k.subject(len(k.versions) + 1)
+	check := keyCheck(subject, v.canary)
+	if v.keyID != fmt.Sprintf("kw1.%x.%d.%x", k.id, len(k.versions)+1, check) {
+		return fmt.Errorf("key_id %q does not fit its canary", v.keyID)
+	}
+	v.header = append(append([]byte{'K', 'W', 1}, subject...), check...)
+	var err error
+	if v.kek, err = xaesOpen(wrapping, unhex(words[12]), []byte("keywright KEK 1"+v.keyID)); err != nil {
+		return fmt.Errorf("KEK of %s: %w", v.keyID, err)
+	}
+	plain, err := xaesOpen(v.kek, v.canary, append([]byte(canaryDomain), subject...))
+	if err != nil || string(plain) != canaryText {
+		return fmt.Errorf("canary of %s: %v", v.keyID, err)
+	}
+	k.versions = append(k.versions, v)
+	return nil
 }
 
 // text is the keyring file.
 func (k *keyring) text() (string, error) {
-	wrapping, err := k.derive("keywright wrap KEKs 1")
+	wrapping, err := k.derive(wrapLabel)
 	if err != nil {
 		return "", err
 	}
-	authenticating, err := k.derive("keywright authenticate file 1")
+	coordination, err := xaesSeal(wrapping, k.coordination, k.coordinationData())
 	if err != nil {
 		return "", err
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "# A keyring of the conformance tests.\n# INSECURE: its root key stands below in clear.\n\nformat = 1\nkeyring = \"%x\"\ngeneration = 1\n", k.id)
-	fmt.Fprintf(&out, "\n[[slot]]\nkind = \"insecure-development\"\nroot = \"%x\"\n", k.root)
+	fmt.Fprintf(&out, "keywright-keyring 1\n%s\n%s\nkeyring %x\ngeneration 1\nhold 0\nnodes\ncoordination %x\n", advice, warning, k.id, coordination)
+	fmt.Fprintf(&out, "slot insecure-development %x\n", k.root)
 	for _, v := range k.versions {
-		fmt.Fprintf(&out, "\n[[version]]\nkey-id = \"%s\"\nstate = \"%s\"\nprovider = \"local\"\nalgorithm = \"xaes-256-gcm\"\ncreated = \"2026-01-02T03:04:05Z\"\ncanary = \"%x\"\n",
-			v.keyID, v.state, v.canary)
-		if v.state == "destroyed" {
-			continue
+		fmt.Fprintf(&out, "version %s %s local xaes-256-gcm created %s changed %s canary %x", v.keyID, v.state, made, made, v.canary)
+		if v.state != "destroyed" {
+			wrapped, err := xaesSeal(wrapping, v.kek, []byte("keywright KEK 1"+v.keyID))
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&out, " wrapped %x", wrapped)
 		}
-		wrapped, err := xaesSeal(wrapping, v.kek, []byte("keywright KEK 1"+v.keyID))
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&out, "wrapped = \"%x\"\n", wrapped)
+		out.WriteString("\n")
 	}
-	out.WriteString("\n[authentication]\n")
-	mac := hmac.New(sha256.New, authenticating)
-	mac.Write([]byte(out.String()))
-	fmt.Fprintf(&out, "hmac-sha256 = \"%x\"\n", mac.Sum(nil))
+	fmt.Fprintf(&out, "history 1 %s %x init\n", made, historyDigest([32]byte{}, 1, made, "init"))
+	tag, err := k.tag(out.String())
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(&out, "hmac-sha256 %x\n", tag)
 	return out.String(), nil
+}
+
+// tag authenticates everything above the last line.
+func (k *keyring) tag(covered string) ([]byte, error) {
+	authenticating, err := k.derive("keywright authenticate file 1")
+	if err != nil {
+		return nil, err
+	}
+	mac := hmac.New(sha256.New, authenticating)
+	mac.Write([]byte(covered))
+	return mac.Sum(nil), nil
+}
+
+func historyDigest(before [32]byte, generation uint64, at, what string) [32]byte {
+	data := append([]byte("keywright history 1"), before[:]...)
+	data = binary.BigEndian.AppendUint64(data, generation)
+	return sha256.Sum256(append(data, at+what...))
+}
+
+func (k *keyring) coordinationData() []byte {
+	return append([]byte("keywright coordination 1"), k.id[:]...)
+}
+
+// subject is what a canary belongs to.
+func (k *keyring) subject(number int) []byte {
+	return binary.BigEndian.AppendUint32(append([]byte{algorithm}, k.id[:]...), uint32(number))
+}
+
+func keyCheck(subject, canary []byte) []byte {
+	check := sha256.Sum256(append(append([]byte("keywright check 1"), subject...), canary...))
+	return check[:16]
 }
 
 func (k *keyring) derive(info string) ([]byte, error) {
@@ -199,7 +286,7 @@ func xaes(key, nonce []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(inner)
 }
 
-// unhex decodes what a regular expression has found to be hexadecimal, or gives too few bytes for what follows to succeed.
+// unhex decodes hexadecimal digits, or gives too few bytes for what follows to succeed.
 func unhex(text string) []byte {
 	bytes, _ := hex.DecodeString(text)
 	return bytes

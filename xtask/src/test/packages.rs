@@ -7,15 +7,25 @@ use std::process::Command;
 use crate::run::{TaskError, find_program, succeed};
 use crate::stages::Outcome;
 
+/// Loaded into a process, never a program of its own.
+const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"
+} else {
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+};
+
 /// Program (or file), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 10] = [
+const NEEDED: [(&str, &str, &str); 13] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
+    ("dpkg", "dpkg", "knows where libfaketime is"),
+    (FAKETIME, "libfaketime", "moves the clock of one process"),
     ("mount", "mount", "builds the root of the systemd under test"),
     ("pivot_root", "util-linux", "enters that root"),
     ("/usr/bin/perl", "perl-base", "is a client of another uid"),
     ("setpriv", "util-linux", "gives it that uid"),
+    ("strace", "strace", "makes system calls fail, kills at them, and shows their order"),
     ("unshare", "util-linux", "makes namespaces"),
     ("/usr/bin/dbus-daemon", "dbus", "carries what systemd-run asks for"),
     ("/lib/systemd/systemd", "systemd", "starts the shipped unit"),

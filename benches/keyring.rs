@@ -1,0 +1,164 @@
+//! What a large keyring costs, as ratios within one run: `cargo bench --bench keyring` (also by `cargo xtask bench`).
+//!
+//! - load and prove 1,000 versions, beside 1,000 bare unwraps and one read of the file: at most 5 x;
+//! - Decrypt and Status with 1,000 versions, beside one version: at most 1.05 x.
+//!
+//! Sides are interleaved in rounds; a ratio is taken within a round, and the median of the rounds is held against its gate. Every answer is
+//! checked. Absolute times are reported and not gated.
+#![expect(clippy::print_stdout, reason = "a benchmark reports")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use keywright::entropy::OsEntropy;
+use keywright::key_id::KeyId;
+use keywright::keyring::create::First;
+use keywright::keyring::document::Time;
+use keywright::keyring::rotation;
+use keywright::keyring::seal::Opener;
+use keywright::keyring::store::{self, Changing};
+use keywright::log::Log;
+use keywright::protocol::v2;
+use keywright::provider::Kek;
+use keywright::provider::local::LocalKek;
+use keywright::secret::SecretKey;
+use keywright::service::{Method, ROOM, Service, Snapshots};
+use prost::Message;
+
+const VERSIONS: usize = 1_000;
+const ROUNDS: usize = 15;
+const CALLS: usize = 20_000;
+
+fn main() -> ExitCode {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
+    let [one, many] = [("one", 1), ("many", VERSIONS)].map(|(name, versions)| {
+        let path = dir.path().join(name);
+        make(&path, versions);
+        path
+    });
+    let gates = [load(&many), calls(Method::Decrypt, &one, &many), calls(Method::Status, &one, &many)];
+    if gates.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A keyring file with that many versions, all but the last of them retired.
+fn make(path: &Path, versions: usize) {
+    let now: Time = "2026-01-02T03:04:05Z".parse().expect("valid");
+    let openers = [Opener::InsecureDevelopment];
+    let first = First { openers: &openers, nodes: vec![], hold: Duration::ZERO, now };
+    store::create(path, first, &OsEntropy).expect("makes");
+    if versions == 1 {
+        return;
+    }
+    let mut changing = Changing::begin(path, &openers[0]).expect("locks");
+    for _ in 1..versions {
+        let (document, keys) = (&mut changing.opened.document, &changing.opened.keys);
+        rotation::begin(document, keys, now, &OsEntropy).expect("begins");
+        rotation::promote(document, None, now).expect("promotes");
+        // As many entries of history as real rotations leave.
+        for what in ["begin", "promote"] {
+            rotation::record(document, now, what.parse().expect("a word")).expect("records");
+        }
+    }
+    changing.commit(path, &openers, now, "last".parse().expect("a word"), &OsEntropy).expect("commits");
+}
+
+fn load(path: &Path) -> bool {
+    let kek = LocalKek::new(&SecretKey::from_slice(&[7; 32]).expect("32 bytes"));
+    let aad = [0; 66];
+    let wrapped: Vec<_> = (0..VERSIONS).map(|_| kek.wrap_key(&aad, &[1; 32], &OsEntropy).expect("wraps")).collect();
+    let (mut ratios, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let bare = timed(|| {
+            black_box(std::fs::read(path).expect("reads"));
+            for w in &wrapped {
+                black_box(kek.unwrap_key(&aad, &w.nonce, &w.sealed).expect("opens"));
+            }
+        });
+        let loaded = timed(|| {
+            let keyring = store::load(path, &Opener::InsecureDevelopment, &OsEntropy).expect("loads");
+            assert_eq!(keyring.versions().len(), VERSIONS);
+        });
+        ratios.push(loaded.as_secs_f64() / bare.as_secs_f64());
+        times.push(loaded);
+    }
+    times.sort();
+    println!("load and prove {VERSIONS} versions: {:.2} ms", times[ROUNDS / 2].as_secs_f64() * 1e3);
+    gate("  beside as many bare unwraps and one read", ratios, 5.0)
+}
+
+fn calls(method: Method, one: &Path, many: &Path) -> bool {
+    let sides = [one, many].map(side);
+    let mut ratios = Vec::new();
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let mut took = [Duration::ZERO; 2];
+        // The order changes from round to round.
+        for at in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+            took[at] = timed(|| sides[at].run(method));
+        }
+        ratios.push(took[1].as_secs_f64() / took[0].as_secs_f64());
+        times.push(took[1]);
+    }
+    times.sort();
+    println!("{method:?} with {VERSIONS} versions: {:.2} us", times[ROUNDS / 2].as_secs_f64() * 1e6 / CALLS as f64);
+    gate("  beside one version", ratios, 1.05)
+}
+
+struct Side {
+    service: Service,
+    key_id: KeyId,
+    decrypt: Vec<u8>,
+    _log: keywright::log::LogGuard,
+}
+
+fn side(path: &Path) -> Side {
+    let keyring = store::load(path, &Opener::InsecureDevelopment, &OsEntropy).expect("loads");
+    let key_id = *keyring.primary();
+    let snapshots = Snapshots::default();
+    snapshots.publish(keyring);
+    let (log, guard) = Log::to(std::io::sink()).expect("starts");
+    let service = Service::new(snapshots, Box::new(OsEntropy), log, false);
+    let request = v2::EncryptRequest { plaintext: vec![9; 32], uid: "bench".into() };
+    let answer = service.call(Method::Encrypt, &request.encode_to_vec()).expect("answers");
+    let answer = v2::EncryptResponse::decode(&answer.expose_secret()[ROOM..]).expect("decodes");
+    let decrypt =
+        v2::DecryptRequest { ciphertext: answer.ciphertext, uid: "bench".into(), key_id: answer.key_id, annotations: Default::default() };
+    Side { service, key_id, decrypt: decrypt.encode_to_vec(), _log: guard }
+}
+
+impl Side {
+    fn run(&self, method: Method) {
+        let expected = self.key_id.to_string();
+        for _ in 0..CALLS {
+            let message: &[u8] = if method == Method::Decrypt { &self.decrypt } else { &[] };
+            let answer = self.service.call(method, message).expect("answers");
+            let answer = &answer.expose_secret()[ROOM..];
+            let right = match method {
+                Method::Decrypt => v2::DecryptResponse::decode(answer).is_ok_and(|a| a.plaintext == [9; 32]),
+                _ => v2::StatusResponse::decode(answer).is_ok_and(|a| a.key_id == expected),
+            };
+            assert!(right, "a wrong answer");
+        }
+    }
+}
+
+fn timed(act: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    act();
+    start.elapsed()
+}
+
+fn gate(what: &str, mut ratios: Vec<f64>, limit: f64) -> bool {
+    ratios.sort_by(f64::total_cmp);
+    let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
+    let good = median <= limit;
+    println!(
+        "{what}: {median:.3} x ({low:.3}..{high:.3}, {} rounds), at most {limit}: {}",
+        ratios.len(),
+        if good { "ok" } else { "MISSED" }
+    );
+    good
+}

@@ -1,0 +1,163 @@
+//! A folder with a configuration, secrets and a keyring in a known state, and commands on it.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use keywright_testbed::plugin::Plugin;
+use keywright_testbed::process::{Process, ending};
+use keywright_testbed::scratch;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take that takes milliseconds; the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// `exit 0`, `signal 9`.
+    pub fn ending(&self) -> String {
+        ending(self.status)
+    }
+
+    /// Asserts that it succeeded.
+    pub fn succeeds(self) -> Self {
+        assert_eq!(self.ending(), "exit 0", "{self:?}");
+        self
+    }
+
+    /// Asserts the exit code, that nothing was printed as if it had succeeded, and that standard error has each of `texts` and a next step.
+    pub fn fails(self, code: i32, texts: &[&str]) -> Self {
+        assert_eq!(self.ending(), format!("exit {code}"), "{self:?}");
+        assert_eq!(self.out, "", "a command that failed printed an answer: {self:?}");
+        for text in texts.iter().chain(&["\n  next: "]) {
+            assert!(self.err.contains(text), "{text:?} is missing in {self:?}");
+        }
+        self
+    }
+}
+
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_keywright"))
+}
+
+/// The keyring and what was seen of it, byte for byte; `None` where there is no file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Files {
+    pub keyring: Option<Vec<u8>>,
+    pub seen: Option<Vec<u8>>,
+}
+
+/// What can be compared of two keyrings whose keys are random: generation, versions with their states, history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    pub generation: u64,
+    pub states: Vec<(u64, String)>,
+    pub history: Vec<String>,
+}
+
+/// A folder of its own.
+pub struct Ground {
+    dir: TempDir,
+}
+
+impl Ground {
+    /// With `files` in their places, a key file `seal.key`, another one `new.key`, and a configuration for each.
+    pub fn new(files: &Files) -> Self {
+        let ground = Self { dir: scratch::folder("crash").expect("folder") };
+        std::fs::create_dir(ground.path("state")).expect("mkdir");
+        std::fs::set_permissions(ground.path("state"), PermissionsExt::from_mode(0o700)).expect("chmod");
+        for (name, byte) in [("seal.key", 7), ("new.key", 8)] {
+            ground.write(name, &[byte; 32]);
+        }
+        for (config, key) in [("config.toml", "seal.key"), ("config-new.toml", "new.key")] {
+            let text = format!(
+                "keyring = \"{0}/keyring\"\nstate_dir = \"{0}/state\"\n[seal]\nkey_file = \"{0}/{key}\"\n[socket]\npath = \"{0}/kms.sock\"\n",
+                ground.dir.path().display()
+            );
+            ground.write(config, text.as_bytes());
+        }
+        ground.put(files);
+        ground
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file of mode 0600.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path(name), bytes).expect("write");
+        std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).expect("chmod");
+    }
+
+    fn put(&self, files: &Files) {
+        for (name, bytes) in [("keyring", &files.keyring), ("state/seen", &files.seen)] {
+            if let Some(bytes) = bytes {
+                self.write(name, bytes);
+            }
+        }
+    }
+
+    /// What stands there now.
+    pub fn files(&self) -> Files {
+        let read = |name| match std::fs::read(self.path(name)) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => panic!("{name}: {e}"),
+        };
+        Files { keyring: read("keyring"), seen: read("state/seen") }
+    }
+
+    /// The arguments of a command on this ground: `DIR` in a word is its folder.
+    pub fn arguments(&self, words: &[impl AsRef<str>]) -> Vec<OsString> {
+        let dir = self.dir.path().to_str().expect("text");
+        words.iter().map(|word| word.as_ref().replace("DIR", dir).into()).collect()
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, words: &[impl AsRef<str>]) -> Ran {
+        run(Command::new(binary()).args(self.arguments(words)))
+    }
+
+    /// Its JSON answer.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let ran = self.run(&[words, &["--output", "json"]].concat()).succeeds();
+        serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"))
+    }
+
+    /// Proves every key in the keyring with `config`, and says what it is.
+    pub fn shape(&self, config: &str) -> Shape {
+        let config = format!("DIR/{config}");
+        self.run(&["keyring", "verify", "--config", &config]).succeeds();
+        let shown = self.json(&["keyring", "show", "--config", &config]);
+        let list = |name: &str| shown[name].as_array().expect("list").clone();
+        let word = |value: &Value| value.as_str().expect("text").to_owned();
+        Shape {
+            generation: shown["generation"].as_u64().expect("number"),
+            states: list("versions").iter().map(|v| (v["version"].as_u64().expect("number"), word(&v["state"]))).collect(),
+            history: list("history").iter().map(|entry| word(&entry["what"])).collect(),
+        }
+    }
+
+    /// Starts the plugin with `config` and waits until its keys answer.
+    pub fn serve(&self, config: &str) -> Plugin {
+        Plugin::configured(binary(), &self.path(config), &self.path("kms.sock")).expect("the plugin starts")
+    }
+}
+
+/// Runs any command to its end.
+pub fn run(command: &mut Command) -> Ran {
+    let mut process = Process::spawn("command", command.env_remove("CREDENTIALS_DIRECTORY")).expect("starts");
+    let status = process.wait(SOON).expect("ends");
+    Ran { status, out: process.out().lines().join("\n"), err: format!("{}\n", process.err().lines().join("\n")) }
+}

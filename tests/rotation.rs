@@ -1,0 +1,21 @@
+//! Rotation with the built binary: a live plugin under load, keyring files that go wrong, every guard, several nodes.
+//!
+//! Needs nothing but itself and root or a user namespace (one test binds a folder read-only).
+#![cfg(feature = "operator")]
+
+#[path = "rotation/alarm.rs"]
+mod alarm;
+#[path = "rotation/commands.rs"]
+mod commands;
+#[path = "rotation/common.rs"]
+mod common;
+#[path = "rotation/guards.rs"]
+mod guards;
+#[path = "rotation/load.rs"]
+mod load;
+#[path = "rotation/nodes.rs"]
+mod nodes;
+#[path = "rotation/read_only.rs"]
+mod read_only;
+#[path = "rotation/states.rs"]
+mod states;
