@@ -5,10 +5,6 @@ use std::io::IoSlice;
 use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::UnixStream;
-<<<<<<< HEAD
-use http::{Method, Request, Response};
-=======
->>>>>>> order-b
 
 use super::*;
 
