@@ -3,6 +3,8 @@
 //! Real processes, real files. A kill proves nothing about what a power cut leaves (the kernel's cache outlives the process): for that, a trace
 //! of each command shows that it asked for durability in the right order. Needs root, strace and libfaketime.
 
+#![expect(clippy::print_stderr, reason = "what was tried, and how much, is the record of the run")]
+
 #[path = "crash/cases.rs"]
 mod cases;
 #[path = "crash/clock.rs"]

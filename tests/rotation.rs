@@ -1,6 +1,7 @@
 //! Rotation with the built binary: a live plugin under load, keyring files that go wrong, every guard, several nodes.
 //!
 //! Needs nothing but itself and root or a user namespace (one test binds a folder read-only).
+#![expect(clippy::print_stdout, reason = "what was tried, and how much, is the record of the run")]
 #![cfg(feature = "operator")]
 
 #[path = "rotation/alarm.rs"]

@@ -157,6 +157,7 @@ pub(super) fn ask_passphrase(new: bool) -> Result<Opener, Failure> {
 }
 
 /// The keyring of a command: where it is, and where its plugin is.
+#[cfg(feature = "operator")]
 pub(super) struct Named {
     pub(super) source: Source,
     pub(super) socket: PathBuf,
@@ -165,6 +166,7 @@ pub(super) struct Named {
     pub(super) credential_is_kept: bool,
 }
 
+#[cfg(feature = "operator")]
 impl Place {
     /// Everything that a command needs to find the keyring.
     pub(super) fn named(self) -> Result<Named, Failure> {
@@ -182,6 +184,7 @@ impl Place {
     }
 }
 
+#[cfg(feature = "operator")]
 impl Named {
     /// What opens it: what the configuration says, or a passphrase from the terminal.
     pub(super) fn opener(&self, ask: bool) -> Result<Opener, Failure> {

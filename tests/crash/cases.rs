@@ -7,45 +7,45 @@ use super::ground::{Files, Ground};
 const RISK: [&str; 2] = ["--accept-risk", "a keyring of a test"];
 
 /// One command on one keyring.
-pub struct Case {
-    pub name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     /// `DIR` is the folder it is run in.
-    pub words: Vec<String>,
-    pub before: Files,
+    pub(crate) words: Vec<String>,
+    pub(crate) before: Files,
     /// The file that it replaces, from the folder.
-    pub target: &'static str,
+    pub(crate) target: &'static str,
     /// The configuration that opens the keyring afterwards.
-    pub config_after: &'static str,
+    pub(crate) config_after: &'static str,
     /// What it says when it is run again after it was done: exit code and a text.
-    pub again: (i32, &'static str),
+    pub(crate) again: (i32, &'static str),
 }
 
 impl Case {
     /// The folder that the target is in, and its name there.
-    pub fn place(&self) -> (&'static str, &'static str) {
+    pub(crate) fn place(&self) -> (&'static str, &'static str) {
         self.target.rsplit_once('/').unwrap_or(("", self.target))
     }
 
     /// The name of a file beside the target: `.NAME` and `suffix`, from the folder.
-    pub fn beside(&self, suffix: &str) -> String {
+    pub(crate) fn beside(&self, suffix: &str) -> String {
         let (folder, name) = self.place();
         if folder.is_empty() { format!(".{name}{suffix}") } else { format!("{folder}/.{name}{suffix}") }
     }
 }
 
 /// A keyring at each station of a rotation, all of one past.
-pub struct Stations {
-    pub first: Files,
-    pub staged: Files,
-    pub promoted: Files,
-    pub verified: Files,
-    pub disabled: Files,
+pub(crate) struct Stations {
+    pub(crate) first: Files,
+    pub(crate) staged: Files,
+    pub(crate) promoted: Files,
+    pub(crate) verified: Files,
+    pub(crate) disabled: Files,
     /// The full key_id of version 1.
-    pub old: String,
+    pub(crate) old: String,
 }
 
 /// Made once, by the commands themselves.
-pub fn stations() -> &'static Stations {
+pub(crate) fn stations() -> &'static Stations {
     static STATIONS: OnceLock<Stations> = OnceLock::new();
     STATIONS.get_or_init(|| {
         let ground = Ground::new(&Files::default());
@@ -64,7 +64,7 @@ pub fn stations() -> &'static Stations {
 }
 
 /// Every command that changes a keyring or what was seen of it.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let Stations { first, staged, promoted, verified, disabled, old } = stations();
     let case = |name, words: &[&str], before: &Files| Case {
         name,

@@ -32,7 +32,7 @@ fn with_a_hold() -> (Ground, String) {
     (ground, old)
 }
 
-fn destroy<'a>(old: &'a str) -> [&'a str; 7] {
+fn destroy(old: &str) -> [&str; 7] {
     ["rotate", "destroy", old, "--yes-destroy", old, "--accept-risk", "test"]
 }
 

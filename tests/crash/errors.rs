@@ -57,7 +57,7 @@ fn an_error_at_any_step_before_the_rename_is_told_and_changes_nothing() {
 }
 
 /// The exit code of what the system refuses, a message with the cause, and no answer.
-pub fn refused(ran: Ran, text: &str, place: &str) {
+pub(crate) fn refused(ran: Ran, text: &str, place: &str) {
     assert_eq!(ran.ending(), "exit 5", "{place}: {ran:?}");
     ran.fails(5, &["keywright: cannot ", text]);
 }

@@ -13,30 +13,30 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take that takes milliseconds; the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// What a command did.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: ExitStatus,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// `exit 0`, `signal 9`.
-    pub fn ending(&self) -> String {
+    pub(crate) fn ending(&self) -> String {
         ending(self.status)
     }
 
     /// Asserts that it succeeded.
-    pub fn succeeds(self) -> Self {
+    pub(crate) fn succeeds(self) -> Self {
         assert_eq!(self.ending(), "exit 0", "{self:?}");
         self
     }
 
     /// Asserts the exit code, that nothing was printed as if it had succeeded, and that standard error has each of `texts` and a next step.
-    pub fn fails(self, code: i32, texts: &[&str]) -> Self {
+    pub(crate) fn fails(self, code: i32, texts: &[&str]) -> Self {
         assert_eq!(self.ending(), format!("exit {code}"), "{self:?}");
         assert_eq!(self.out, "", "a command that failed printed an answer: {self:?}");
         for text in texts.iter().chain(&["\n  next: "]) {
@@ -46,33 +46,33 @@ impl Ran {
     }
 }
 
-pub fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_keywright"))
 }
 
 /// The keyring and what was seen of it, byte for byte; `None` where there is no file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Files {
-    pub keyring: Option<Vec<u8>>,
-    pub seen: Option<Vec<u8>>,
+pub(crate) struct Files {
+    pub(crate) keyring: Option<Vec<u8>>,
+    pub(crate) seen: Option<Vec<u8>>,
 }
 
 /// What can be compared of two keyrings whose keys are random: generation, versions with their states, history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
-    pub generation: u64,
-    pub states: Vec<(u64, String)>,
-    pub history: Vec<String>,
+pub(crate) struct Shape {
+    pub(crate) generation: u64,
+    pub(crate) states: Vec<(u64, String)>,
+    pub(crate) history: Vec<String>,
 }
 
 /// A folder of its own.
-pub struct Ground {
+pub(crate) struct Ground {
     dir: TempDir,
 }
 
 impl Ground {
     /// With `files` in their places, a key file `seal.key`, another one `new.key`, and a configuration for each.
-    pub fn new(files: &Files) -> Self {
+    pub(crate) fn new(files: &Files) -> Self {
         let ground = Self { dir: scratch::folder("crash").expect("folder") };
         std::fs::create_dir(ground.path("state")).expect("mkdir");
         std::fs::set_permissions(ground.path("state"), PermissionsExt::from_mode(0o700)).expect("chmod");
@@ -90,12 +90,12 @@ impl Ground {
         ground
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file of mode 0600.
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).expect("write");
         std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).expect("chmod");
     }
@@ -109,7 +109,7 @@ impl Ground {
     }
 
     /// What stands there now.
-    pub fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let read = |name| match std::fs::read(self.path(name)) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -119,24 +119,24 @@ impl Ground {
     }
 
     /// The arguments of a command on this ground: `DIR` in a word is its folder.
-    pub fn arguments(&self, words: &[impl AsRef<str>]) -> Vec<OsString> {
+    pub(crate) fn arguments(&self, words: &[impl AsRef<str>]) -> Vec<OsString> {
         let dir = self.dir.path().to_str().expect("text");
         words.iter().map(|word| word.as_ref().replace("DIR", dir).into()).collect()
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, words: &[impl AsRef<str>]) -> Ran {
+    pub(crate) fn run(&self, words: &[impl AsRef<str>]) -> Ran {
         run(Command::new(binary()).args(self.arguments(words)))
     }
 
     /// Its JSON answer.
-    pub fn json(&self, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
         let ran = self.run(&[words, &["--output", "json"]].concat()).succeeds();
         serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"))
     }
 
     /// Proves every key in the keyring with `config`, and says what it is.
-    pub fn shape(&self, config: &str) -> Shape {
+    pub(crate) fn shape(&self, config: &str) -> Shape {
         let config = format!("DIR/{config}");
         self.run(&["keyring", "verify", "--config", &config]).succeeds();
         let shown = self.json(&["keyring", "show", "--config", &config]);
@@ -150,13 +150,13 @@ impl Ground {
     }
 
     /// Starts the plugin with `config` and waits until its keys answer.
-    pub fn serve(&self, config: &str) -> Plugin {
+    pub(crate) fn serve(&self, config: &str) -> Plugin {
         Plugin::configured(binary(), &self.path(config), &self.path("kms.sock")).expect("the plugin starts")
     }
 }
 
 /// Runs any command to its end.
-pub fn run(command: &mut Command) -> Ran {
+pub(crate) fn run(command: &mut Command) -> Ran {
     let mut process = Process::spawn("command", command.env_remove("CREDENTIALS_DIRECTORY")).expect("starts");
     let status = process.wait(SOON).expect("ends");
     Ran { status, out: process.out().lines().join("\n"), err: format!("{}\n", process.err().lines().join("\n")) }

@@ -5,7 +5,7 @@ use super::ground::Ground;
 use super::trace::{Call, fault, parse, traced};
 
 /// Finds each step after the one before, or says which is missing or out of order.
-pub fn in_order(case: &Case, calls: &[Call]) -> Result<(), String> {
+pub(crate) fn in_order(case: &Case, calls: &[Call]) -> Result<(), String> {
     let (_, name) = case.place();
     let new = format!(".{name}.new");
     let (quoted_new, quoted_name, written) = (format!("\"{new}\""), format!("\"{name}\""), format!("/{new}>"));

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::ground::{Ground, Ran, binary, run};
 
 /// What opens for writing, writes, syncs, renames, cuts, locks, removes or changes modes.
-pub const CALLS: [&str; 22] = [
+pub(crate) const CALLS: [&str; 22] = [
     "open",
     "openat",
     "creat",
@@ -33,36 +33,36 @@ pub const CALLS: [&str; 22] = [
 
 /// A system call that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    pub name: String,
+pub(crate) struct Call {
+    pub(crate) name: String,
     /// How many of that name there were up to it; counted from 1.
-    pub nth: usize,
+    pub(crate) nth: usize,
     /// As strace prints it: file handles with their paths, and the result.
-    pub line: String,
+    pub(crate) line: String,
 }
 
 impl Call {
     /// What it returned, if it succeeded.
-    pub fn result(&self) -> Option<u64> {
+    pub(crate) fn result(&self) -> Option<u64> {
         let result = self.line.rsplit_once(" = ")?.1;
         result.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// Whether it opens a file so that it can be changed.
-    pub fn opens_to_write(&self) -> bool {
+    pub(crate) fn opens_to_write(&self) -> bool {
         ["open", "openat", "creat"].contains(&self.name.as_str())
             && ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "creat("].iter().any(|flag| self.line.contains(flag))
     }
 }
 
 /// Runs `words` on `ground` under strace; `more` are further arguments of strace, such as faults.
-pub fn traced(ground: &Ground, words: &[impl AsRef<str>], more: &[&str]) -> (Ran, Vec<Call>) {
+pub(crate) fn traced(ground: &Ground, words: &[impl AsRef<str>], more: &[&str]) -> (Ran, Vec<Call>) {
     let ran = run(&mut strace(ground, &ground.arguments(words), more));
     (ran, calls(ground))
 }
 
 /// A command under strace, to be started.
-pub fn strace(ground: &Ground, arguments: &[OsString], more: &[&str]) -> Command {
+pub(crate) fn strace(ground: &Ground, arguments: &[OsString], more: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-qq", "-s", "32", "-e", "signal=none"]).arg("-e").arg(format!("trace={}", CALLS.join(",")));
     command.arg("-o").arg(ground.path("trace")).args(more).arg("--").arg(binary()).args(arguments);
@@ -70,11 +70,11 @@ pub fn strace(ground: &Ground, arguments: &[OsString], more: &[&str]) -> Command
 }
 
 /// What the last command under strace did.
-pub fn calls(ground: &Ground) -> Vec<Call> {
+pub(crate) fn calls(ground: &Ground) -> Vec<Call> {
     parse(&std::fs::read_to_string(ground.path("trace")).expect("strace writes its output"))
 }
 
-pub fn parse(text: &str) -> Vec<Call> {
+pub(crate) fn parse(text: &str) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     for line in text.lines() {
         // "PID name(arguments) = result"
@@ -89,6 +89,6 @@ pub fn parse(text: &str) -> Vec<Call> {
 }
 
 /// The argument that makes the call fail with `error`, or kills the process at it.
-pub fn fault(call: &Call, what: &str) -> String {
+pub(crate) fn fault(call: &Call, what: &str) -> String {
     format!("inject={}:{what}:when={}", call.name, call.nth)
 }
