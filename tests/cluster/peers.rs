@@ -20,7 +20,7 @@ fn another_uid_that_may_open_the_socket_is_still_refused_and_logged_with_uid_and
     std::fs::write(&seal, [7; 32]).expect("write");
     mode(&seal, 0o400);
     let text = format!(
-        "keyring = \"{0}/keyring\"\n[seal]\nkey_file = \"{0}/seal.key\"\n[socket]\npath = \"{0}/kms.sock\"\nmode = \"0660\"\ngid = 4242\n",
+        "keyring = \"{0}/keyring\"\nstate_dir = \"{0}\"\n[seal]\nkey_file = \"{0}/seal.key\"\n[socket]\npath = \"{0}/kms.sock\"\nmode = \"0660\"\ngid = 4242\n",
         dir.path().display()
     );
     std::fs::write(&config, text).expect("write");

@@ -160,7 +160,11 @@ impl Configured {
         std::fs::write(&seal, bytes(64, 1)).expect("the seal key can be written");
         std::fs::set_permissions(&seal, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode can be set");
         let (config, socket) = (path("config.toml"), path("kms.sock"));
-        let text = format!("keyring = {:?}\n[socket]\npath = {socket:?}\n[seal]\nkey_file = {seal:?}\n{tables}", path("keyring"),);
+        let text = format!(
+            "keyring = {:?}\nstate_dir = {:?}\n[socket]\npath = {socket:?}\n[seal]\nkey_file = {seal:?}\n{tables}",
+            path("keyring"),
+            dir.path(),
+        );
         std::fs::write(&config, text).expect("the configuration can be written");
         let config_text = config.display().to_string();
         keywright_testbed::process::output(KEYWRIGHT, &["init", "--config", &config_text]).expect("init makes a keyring");
