@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why a file was not written. What stood at its path, if anything, is as it was.
+/// Why a file was not written. What stood at its path, if anything, is as it was, but for [`WriteError::NotDurable`].
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// Something stands at the path already; it is left alone.
@@ -25,7 +25,15 @@ pub enum WriteError {
     /// The path names no file in a folder.
     #[error("{0} does not name a file")]
     NoName(PathBuf),
-    /// A step failed.
+    /// The new file stands there, and may not outlive a power cut: the folder did not sync.
+    #[error("sync folder of {path}: {source}; the new file stands there already, but a power cut may bring the old state back")]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A step failed; what stood at the path is as it was.
     #[error("{step} {path}: {source}")]
     Step {
         /// What was attempted.
@@ -105,7 +113,7 @@ impl Writer {
             let _ = rustix::fs::unlinkat(&self.folder, &new_name, AtFlags::empty());
             return Err(error);
         }
-        rustix::fs::fsync(&self.folder).map_err(failed("sync folder", parent))
+        rustix::fs::fsync(&self.folder).map_err(|e| WriteError::NotDurable { path: self.path.clone(), source: e.into() })
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) fn write(error: &WriteError) -> String {
             "Serve it with `keywright serve`. To begin anew, move the file away yourself: without it nothing that it encrypted can be read.".into()
         }
         WriteError::Busy(_) => "Wait for the other command to end, and run this one again.".into(),
+        WriteError::NotDurable { .. } => "See what ails the disk, then run the command again: it changes nothing more, and syncs first.".into(),
         WriteError::NoName(_) => "Name a file in `keyring`.".into(),
         WriteError::Step { source, .. } if source.kind() == io::ErrorKind::StorageFull => "Make room on the disk. The keyring is as it was.".into(),
         WriteError::Step { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {

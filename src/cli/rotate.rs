@@ -198,7 +198,13 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
             .map_err(|e| changed(ChangeError::Load(e.into())))?;
     }
     if request.dry_run {
-        return Ok(answer(named, step, key_id, "would be done; nothing was changed (--dry-run)", false));
+        let mut answer = answer(named, step, key_id, "would be done; nothing was changed (--dry-run)", false);
+        if step == Step::Begin {
+            // Its key was made for this run alone: the name will be another one.
+            answer.text = answer.text.replace(&key_id.to_string(), "made when it is done");
+            answer.json["key_id"] = serde_json::Value::Null;
+        }
+        return Ok(answer);
     }
     let words = match &why {
         Some(why) => format!("{} {} {why}", step.name(), key_id.version),

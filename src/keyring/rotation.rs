@@ -130,7 +130,13 @@ pub fn promote(document: &mut Document, named: Option<KeyId>, now: Time) -> Resu
     let target = match (named, staged(document)) {
         (Some(key_id), _) => key_id,
         (None, Some(staged)) => staged.key_id,
-        (None, None) => return Err(StepError::NothingStaged),
+        // Taken twice: the newest version is the primary already. The first version was never promoted.
+        (None, None) => match document.versions.last() {
+            Some(last) if last.state == StateLabel::Primary && last.key_id.version != Version::FIRST => {
+                return Ok(Outcome::Unchanged(last.key_id));
+            }
+            _ => return Err(StepError::NothingStaged),
+        },
     };
     match find(document, target)?.state {
         StateLabel::Staged => {}
@@ -319,6 +325,17 @@ mod tests {
         assert!(matches!(promote(&mut document, None, later()), Ok(Outcome::Changed(_))));
         let old = document.versions.iter().find(|v| v.key_id == old).expect("there");
         assert_eq!((old.state, old.changed), (StateLabel::Retired, later()));
+        assert!(matches!(promote(&mut document, None, later()), Err(StepError::NothingStaged)), "the primary is not the newest here");
+    }
+
+    #[test]
+    fn promote_taken_twice_changes_nothing_and_a_fresh_keyring_has_nothing_to_promote() {
+        let (mut document, keys) = document_with(StateLabel::Retired);
+        let Ok(Outcome::Changed(staged)) = begin(&mut document, &keys, later(), &Counted::default()) else { panic!("begins") };
+        assert!(matches!(promote(&mut document, None, later()), Ok(Outcome::Changed(new)) if new == staged));
+        assert!(matches!(promote(&mut document, None, later()), Ok(Outcome::Unchanged(same)) if same == staged));
+        document.versions.truncate(1);
+        document.versions[0].state = StateLabel::Primary;
         assert!(matches!(promote(&mut document, None, later()), Err(StepError::NothingStaged)));
     }
 

@@ -157,7 +157,8 @@ impl Changing {
 
     /// Counts the change as `what`, writes the keyring, reads it back with each of `openers` and proves it.
     ///
-    /// `openers`: at least one. Errors leave the old file in place; only a [`ChangeError::Load`] comes after the new one stands there.
+    /// `openers`: at least one. Errors leave the old file in place; only a [`ChangeError::Load`] and a [`WriteError::NotDurable`] come after the new one
+    /// stands there.
     pub fn commit(mut self, path: &Path, openers: &[Opener], now: Time, what: Why, entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
         rotation::record(&mut self.opened.document, now, what)?;
         self.adopt(path, openers, entropy)
