@@ -73,7 +73,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let keyring = store::create(&config.keyring, first, &OsEntropy).map_err(|error| {
         let exit = match error {
             ChangeError::Write(WriteError::Exists(_) | WriteError::Busy(_)) => Exit::Refused,
-            ChangeError::Write(WriteError::Step { .. }) => Exit::Runtime,
+            ChangeError::Write(WriteError::Step { .. } | WriteError::NotDurable { .. }) => Exit::Runtime,
             _ => Exit::Configuration,
         };
         Failure::new(exit, format!("make the keyring {}", config.keyring.display()), &error, advice::change(&error))
