@@ -50,17 +50,39 @@ enum Command {
     Man(generate::ManArguments),
 }
 
+/// The command line of `serve` alone: a plugin that starts does not build the operators' commands first.
+#[derive(Parser)]
+#[command(name = "keywright", version, max_term_width = 100, propagate_version = true, disable_help_subcommand = true)]
+struct ServeArguments {
+    #[command(subcommand)]
+    command: ServeCommand,
+}
+
+#[derive(Subcommand)]
+enum ServeCommand {
+    Serve(serve::Arguments),
+}
+
+/// Parses `args`, of which the first is the program's name.
+fn parse(args: Vec<OsString>) -> Result<Command, clap::Error> {
+    if args.get(1).is_some_and(|command| command == "serve") {
+        let ServeCommand::Serve(arguments) = ServeArguments::try_parse_from(args)?.command;
+        return Ok(Command::Serve(arguments));
+    }
+    Ok(Arguments::try_parse_from(args)?.command)
+}
+
 /// Runs the command that `args` (with the program's name first) name; prints what there is to say and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(args) {
-        Ok(arguments) => arguments,
+    let command = match parse(args.into_iter().collect()) {
+        Ok(command) => command,
         Err(error) => {
             // To standard output for --help and --version, else to standard error; nobody is left to tell if that is closed.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    let outcome = match arguments.command {
+    let outcome = match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         #[cfg(feature = "operator")]

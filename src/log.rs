@@ -2,7 +2,8 @@
 //!
 //! Whoever logs appends to a buffer and goes on; one thread writes it. A reader that stands still (a full pipe) can therefore
 //! never hold up an answer: beyond 1 MiB lines are dropped, counted, and the count is logged when there is room again.
-//! Request lines may wait up to 10 ms to be written together; everything else is written at once. A SIGKILL loses what waits.
+//! Lines may wait up to 10 ms to be written together, so that a start or a burst is not slowed by its own log; errors are written at once.
+//! A SIGKILL loses what waits.
 //!
 //! Only levels up to `info` exist in the build (`max_level_info` of the tracing crate): the libraries underneath would log frames
 //! at lower ones, and a frame holds plaintext.
@@ -18,14 +19,14 @@ use tracing_subscriber::fmt::MakeWriter;
 const MAX_WAITING: usize = 1 << 20;
 /// Most memory that is kept for the next lines.
 const KEPT: usize = 64 << 10;
-/// How long a request line may wait for company.
+/// How long a line may wait for company.
 const LINGER: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Waiting {
     text: String,
     dropped: u64,
-    /// Something other than a request line waits.
+    /// An error waits.
     urgent: bool,
     closed: bool,
 }
@@ -200,16 +201,23 @@ impl<'a> MakeWriter<'a> for Events {
     type Writer = EventWriter;
 
     fn make_writer(&'a self) -> EventWriter {
-        EventWriter(self.0.clone())
+        EventWriter { log: self.0.clone(), urgent: true }
+    }
+
+    fn make_writer_for(&'a self, event: &tracing::Metadata<'_>) -> EventWriter {
+        EventWriter { log: self.0.clone(), urgent: *event.level() == tracing::Level::ERROR }
     }
 }
 
 /// Appends one formatted event.
-struct EventWriter(Log);
+struct EventWriter {
+    log: Log,
+    urgent: bool,
+}
 
 impl io::Write for EventWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.0.append(true, |text| text.push_str(&String::from_utf8_lossy(bytes)));
+        self.log.0.append(self.urgent, |text| text.push_str(&String::from_utf8_lossy(bytes)));
         Ok(bytes.len())
     }
 

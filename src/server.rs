@@ -91,12 +91,7 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     let socket = Socket::bind(&settings.socket)?;
     tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
 
-    let admin_settings = SocketSettings { path: settings.admin_path.clone(), ..settings.socket.clone() };
-    let admin_socket = Socket::bind(&admin_settings)?;
-
     let (snapshots, alarm) = (Snapshots::default(), Alarm::default());
-    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), node: settings.node.clone() };
-    let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log, settings.v1));
     let (drain, draining) = tokio::sync::watch::channel(false);
     let listener = socket.listener().map_err(system("listen"))?;
@@ -115,6 +110,15 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     let ready = Ready { socket: settings.socket.path.clone(), key_id: keyring.primary_name().to_owned() };
     let (versions, generation) = (keyring.versions().len(), keyring.generation());
     snapshots.publish(keyring);
+    // Calls are answered from here on. The second socket is for people, so it does not stand in their way.
+    let admin_settings = SocketSettings { path: settings.admin_path.clone(), ..settings.socket.clone() };
+    let binding = tokio::task::spawn_blocking({
+        let settings = admin_settings.clone();
+        move || Socket::bind(&settings)
+    });
+    let admin_socket = binding.await.map_err(|e| ServeError::Stopped(format!("binding the second socket panicked: {e}")))??;
+    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), node: settings.node.clone() };
+    let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
     let watching = tokio::spawn(reload::watch(source, snapshots, alarm, loaded));
     // Without a service manager this does nothing.
