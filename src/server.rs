@@ -31,6 +31,10 @@ use admin::Admin;
 use alarm::Alarm;
 use socket::Socket;
 
+/// Who connects while the keyring is still loading waits this long in the queue of the socket before a call is answered `Unavailable`:
+/// most keyrings load in less, and a good answer a moment later serves better than a refusal and a retry.
+const PATIENCE: Duration = Duration::from_millis(25);
+
 /// How to serve.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -93,16 +97,23 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
 
     let (snapshots, alarm) = (Snapshots::default(), Alarm::default());
     let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log, settings.v1));
-    let (drain, draining) = tokio::sync::watch::channel(false);
     let listener = socket.listener().map_err(system("listen"))?;
-    let mut serving = tokio::spawn(accept::serve(listener, settings.clone(), service, draining));
 
     let source = Arc::new(source);
     let loaded = source.identity();
-    let loading = tokio::task::spawn_blocking({
+    let mut loading = tokio::task::spawn_blocking({
         let source = source.clone();
         move || source.load(None, &OsEntropy)
     });
+    let early = tokio::time::timeout(PATIENCE, &mut loading).await.ok();
+    let (drain, draining) = tokio::sync::watch::channel(false);
+    let mut serving = tokio::spawn(accept::serve(listener, settings.clone(), service, draining));
+    let loading = async {
+        match early {
+            Some(loaded) => loaded,
+            None => loading.await,
+        }
+    };
     let keyring = tokio::select! {
         loaded = loading => loaded.map_err(|e| ServeError::Stopped(format!("loading the keyring panicked: {e}")))??,
         () = stop.wait() => return Ok(()),

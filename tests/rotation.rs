@@ -18,5 +18,7 @@ mod load;
 mod nodes;
 #[path = "rotation/read_only.rs"]
 mod read_only;
+#[path = "rotation/start.rs"]
+mod start;
 #[path = "rotation/states.rs"]
 mod states;

@@ -239,6 +239,18 @@ impl Client {
         Self(KeyManagementServiceClient::new(endpoint.connect_with_connector(connector).await.expect("connects")))
     }
 
+    /// Speaks on a connection that was made before; there is no other one after it.
+    pub(crate) async fn on(stream: std::os::unix::net::UnixStream) -> Self {
+        stream.set_nonblocking(true).expect("a mode");
+        let mut stream = Some(UnixStream::from_std(stream).expect("a stream"));
+        let connector = tower::service_fn(move |_| {
+            let stream = stream.take().ok_or_else(|| std::io::Error::other("the one connection has ended"));
+            async move { stream.map(TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://localhost").timeout(SOON);
+        Self(KeyManagementServiceClient::new(endpoint.connect_with_connector(connector).await.expect("connects")))
+    }
+
     /// The key_id that Status names; it must say that all is well.
     pub(crate) async fn status(&mut self) -> Result<String, Status> {
         let answer = self.0.status(StatusRequest {}).await?.into_inner();
@@ -276,8 +288,19 @@ impl Blocking {
         Self { runtime, client }
     }
 
+    /// Speaks on a connection that was made before.
+    pub(crate) fn on(stream: std::os::unix::net::UnixStream) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let client = runtime.block_on(Client::on(stream));
+        Self { runtime, client }
+    }
+
     pub(crate) fn status(&mut self) -> String {
-        self.runtime.block_on(self.client.status()).expect("Status answers")
+        self.try_status().expect("Status answers")
+    }
+
+    pub(crate) fn try_status(&mut self) -> Result<String, Status> {
+        self.runtime.block_on(self.client.status())
     }
 
     pub(crate) fn encrypt(&mut self, seed: &[u8]) -> Wrapped {
