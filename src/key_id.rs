@@ -10,6 +10,8 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::hex;
+
 /// Longest key_id in bytes: `kw1.` + 16 + `.` + 10 + `.` + 32.
 pub const MAX_LEN: usize = 64;
 
@@ -61,7 +63,7 @@ impl FromStr for KeyringId {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_hex(text).map(Self).ok_or(ParseError::Keyring)
+        hex::decode(text).map(Self).ok_or(ParseError::Keyring)
     }
 }
 
@@ -158,7 +160,7 @@ impl FromStr for KeyId {
         if prefix != PREFIX || parts.next().is_some() {
             return Err(ParseError::Shape);
         }
-        Ok(Self { keyring: keyring.parse()?, version: version.parse()?, check: parse_hex(check).map(Check).ok_or(ParseError::Check)? })
+        Ok(Self { keyring: keyring.parse()?, version: version.parse()?, check: hex::decode(check).map(Check).ok_or(ParseError::Check)? })
     }
 }
 
@@ -166,16 +168,6 @@ impl FromStr for KeyId {
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     let mut digits = [0; 32];
     f.write_str(base16ct::lower::encode_str(bytes, &mut digits).map_err(|_| fmt::Error)?)
-}
-
-fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    // The decoder accepts a shorter text and fills a part; the length is checked first.
-    if text.len() != 2 * N {
-        return None;
-    }
-    base16ct::lower::decode(text, &mut bytes).ok()?;
-    Some(bytes)
 }
 
 #[cfg(test)]

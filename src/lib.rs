@@ -27,6 +27,7 @@ pub mod evidence;
 #[cfg(feature = "operator")]
 pub mod export;
 pub mod hardening;
+mod hex;
 pub mod key_id;
 pub mod keyring;
 pub mod log;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use sha2::Sha256;
 
 use super::document::{Time, Why};
+use crate::hex;
 
 const DOMAIN: &[u8] = b"keywright history 1";
 
@@ -36,9 +37,7 @@ impl FromStr for Digest {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut bytes = [0; 32];
-        let whole = text.len() == 64 && base16ct::lower::decode(text, &mut bytes).is_ok();
-        if whole { Ok(Self(bytes)) } else { Err(()) }
+        hex::decode(text).map(Self).ok_or(())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Reads the lines of a keyring file. Every line has its place and its form; anything else is an error that names the line.
 
 use std::iter::Peekable;
-use std::str::{FromStr, Lines, Split};
+use std::str::{FromStr, Lines};
 use std::time::Duration;
 
 use super::{ADVICE, Document, DocumentError, FORMAT, LAST_LINE, MAGIC, ProviderLabel, StateLabel, VersionRecord, WARNING};
 use crate::envelope::Algorithm;
+use crate::hex;
 use crate::key_id::{KeyId, KeyringId};
 use crate::keyring::history::Entry;
 use crate::keyring::seal::Slot;
@@ -18,7 +19,7 @@ pub(super) fn split_authentication(text: &str) -> Option<(&str, [u8; 32])> {
     let body = text.strip_suffix('\n')?;
     let start = body.rfind('\n')? + 1;
     let (covered, last) = text.split_at(start);
-    Some((covered, hex(last.strip_prefix(LAST_LINE)?.strip_suffix('\n')?)?))
+    Some((covered, hex::decode(last.strip_prefix(LAST_LINE)?.strip_suffix('\n')?)?))
 }
 
 pub(super) fn document(text: &str) -> Result<Document, DocumentError> {
@@ -51,8 +52,20 @@ struct Reader<'a> {
 
 /// The words of one line after the first.
 struct Words<'a> {
-    words: Split<'a, char>,
+    /// What was not taken yet; `None` behind the last word.
+    rest: Option<&'a str>,
     line: usize,
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        let (word, rest) = rest.split_once(' ').map_or((rest, None), |(word, rest)| (word, Some(rest)));
+        self.rest = rest;
+        Some(word)
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -109,11 +122,8 @@ impl<'a> Reader<'a> {
 
     /// The next line, which must begin with `name`.
     fn words(&mut self, name: &str, problem: &'static str) -> Result<Words<'a>, DocumentError> {
-        let mut words = self.next().split(' ');
-        if words.next() != Some(name) {
-            return Err(self.problem(problem));
-        }
-        Ok(Words { words, line: self.number })
+        let mut words = Words { rest: Some(self.next()), line: self.number };
+        if words.next() == Some(name) { Ok(words) } else { Err(self.problem(problem)) }
     }
 
     fn field<T: FromStr>(&mut self, name: &str, problem: &'static str) -> Result<T, DocumentError> {
@@ -133,7 +143,7 @@ impl<'a> Reader<'a> {
     fn nodes<T: FromStr + Ord>(&mut self) -> Result<Vec<T>, DocumentError> {
         let problem = "must be `nodes` and the names of the nodes in order, each once";
         let words = self.words("nodes", problem)?;
-        let nodes = words.words.map(|word| word.parse().map_err(|_| self.problem(problem))).collect::<Result<Vec<T>, _>>()?;
+        let nodes = words.map(|word| word.parse().map_err(|_| self.problem(problem))).collect::<Result<Vec<T>, _>>()?;
         if nodes.is_sorted_by(|a, b| a < b) { Ok(nodes) } else { Err(self.problem(problem)) }
     }
 
@@ -142,7 +152,7 @@ impl<'a> Reader<'a> {
         let mut found = Vec::new();
         while let Some(rest) = self.lines.peek().and_then(|line| line.strip_prefix(name)?.strip_prefix(' ')) {
             self.next();
-            found.push(read(Words { words: rest.split(' '), line: self.number })?);
+            found.push(read(Words { rest: Some(rest), line: self.number })?);
         }
         Ok(found)
     }
@@ -153,23 +163,23 @@ impl<'a> Words<'a> {
         DocumentError::Line { line: self.line, problem }
     }
 
-    fn next(&mut self) -> &'a str {
-        self.words.next().unwrap_or_default()
+    /// The next word; nothing is the word behind the last one, and no word may be empty.
+    fn word(&mut self) -> &'a str {
+        self.next().unwrap_or_default()
     }
 
     fn parsed<T: FromStr>(&mut self, problem: &'static str) -> Result<T, DocumentError> {
-        self.next().parse().map_err(|_| self.problem(problem))
+        self.word().parse().map_err(|_| self.problem(problem))
     }
 
     /// A decimal number up to 2^63 - 1 in its one form.
     fn number(&mut self, problem: &'static str) -> Result<u64, DocumentError> {
-        let word = self.next();
-        let value = word.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok()).filter(|n| n.to_string() == word);
+        let value = decimal::<i64>(self.word()).and_then(|n| u64::try_from(n).ok());
         value.ok_or_else(|| self.problem(problem))
     }
 
     fn hex<const N: usize>(&mut self, problem: &'static str) -> Result<[u8; N], DocumentError> {
-        hex(self.next()).ok_or_else(|| self.problem(problem))
+        hex::decode(self.word()).ok_or_else(|| self.problem(problem))
     }
 
     fn only_hex<const N: usize>(mut self) -> Result<[u8; N], DocumentError> {
@@ -180,24 +190,22 @@ impl<'a> Words<'a> {
 
     /// The next word must be `word`.
     fn literally(&mut self, word: &str, problem: &'static str) -> Result<(), DocumentError> {
-        if self.next() == word { Ok(()) } else { Err(self.problem(problem)) }
+        if self.word() == word { Ok(()) } else { Err(self.problem(problem)) }
     }
 
     /// The rest of the line as one value of several words.
     fn rest<T: FromStr>(self, problem: &'static str) -> Result<T, DocumentError> {
-        let line = self.line;
-        let text = self.words.collect::<Vec<_>>().join(" ");
-        text.parse().map_err(|_| DocumentError::Line { line, problem })
+        self.rest.unwrap_or_default().parse().map_err(|_| self.problem(problem))
     }
 
-    fn end(mut self, problem: &'static str) -> Result<(), DocumentError> {
-        if self.words.next().is_none() { Ok(()) } else { Err(DocumentError::Line { line: self.line, problem }) }
+    fn end(self, problem: &'static str) -> Result<(), DocumentError> {
+        if self.rest.is_none() { Ok(()) } else { Err(self.problem(problem)) }
     }
 }
 
 fn slot(mut words: Words<'_>) -> Result<Slot, DocumentError> {
     let line = words.line;
-    Slot::read(|| words.words.next()).ok_or(DocumentError::Line { line, problem: "is no slot that this release knows" })
+    Slot::read(|| words.next()).ok_or(DocumentError::Line { line, problem: "is no slot that this release knows" })
 }
 
 fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<VersionRecord, DocumentError> {
@@ -208,11 +216,11 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
     if key_id.version.number() != number {
         return Err(words.problem("versions stand in order, from 1, without gaps"));
     }
-    let state = StateLabel::from_name(words.next()).ok_or_else(|| words.problem("its third word is no state"))?;
-    if words.next() != ProviderLabel::Local.name() {
+    let state = StateLabel::from_name(words.word()).ok_or_else(|| words.problem("its third word is no state"))?;
+    if words.word() != ProviderLabel::Local.name() {
         return Err(words.problem("its provider is not one that this release knows (local)"));
     }
-    let algorithm = Algorithm::from_name(words.next())
+    let algorithm = Algorithm::from_name(words.word())
         .ok_or_else(|| words.problem("its algorithm is not one that this release knows (xaes-256-gcm)"))?;
     words.literally("created", "its sixth word must be `created`")?;
     let created = words.parsed("`created` is no time of the form 2026-01-02T03:04:05Z")?;
@@ -232,17 +240,17 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
         verified: None,
         exported: None,
     };
-    let mut next = words.words.next();
+    let mut next = words.next();
     if next == Some("wrapped") {
         record.wrapped = Some(words.hex("`wrapped` must have 144 lower-case hexadecimal digits")?);
-        next = words.words.next();
+        next = words.next();
     }
     if record.wrapped.is_some() == (state == StateLabel::Destroyed) {
         return Err(words.problem("`wrapped` stands there exactly when the version is not destroyed"));
     }
     if next == Some("exported") {
         record.exported = Some(words.parsed("`exported` must have 64 lower-case hexadecimal digits")?);
-        next = words.words.next();
+        next = words.next();
     }
     match next {
         None => Ok(record),
@@ -262,10 +270,8 @@ fn entry(mut words: Words<'_>) -> Result<Entry, DocumentError> {
     Ok(Entry { generation, at, what, digest })
 }
 
-/// Exactly `2 * N` lower-case hexadecimal digits.
-pub(in crate::keyring) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    // The decoder accepts a shorter text and fills a part; the length is checked first.
-    let whole = text.len() == 2 * N && base16ct::lower::decode(text, &mut bytes).is_ok();
-    whole.then_some(bytes)
+/// A number in its one form: digits alone, and no zero before others.
+pub(in crate::keyring) fn decimal<T: FromStr>(word: &str) -> Option<T> {
+    let one_form = word == "0" || !word.starts_with('0') && word.bytes().all(|b| b.is_ascii_digit());
+    if one_form { word.parse().ok() } else { None }
 }

@@ -84,11 +84,29 @@ impl FromStr for Time {
     /// Strict: exactly a text that [`Display`](fmt::Display) makes.
     fn from_str(text: &str) -> Result<Self, ()> {
         let bytes: [u8; 20] = text.as_bytes().try_into().map_err(|_| ())?;
-        let shape = bytes.iter().zip(b"0000-00-00T00:00:00Z");
-        let shaped = shape.into_iter().all(|(b, form)| if *form == b'0' { b.is_ascii_digit() } else { b == form });
-        // The shape leaves one text for each moment; a leap second, and what is no date, is none.
-        let exists = shaped && bytes[17..19] != *b"60" && humantime::parse_rfc3339(text).is_ok();
+        let [y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'Z'] = bytes else { return Err(()) };
+        let year = two_digits(y1, y2)? * 100 + two_digits(y3, y4)?;
+        let (month, day) = (two_digits(o1, o2)?, two_digits(d1, d2)?);
+        let (hour, minute, second) = (two_digits(h1, h2)?, two_digits(m1, m2)?, two_digits(s1, s2)?);
+        // The shape leaves one text for each moment; a leap second is none.
+        let exists = year >= 1970 && (1..=days(year, month)).contains(&day) && hour < 24 && minute < 60 && second < 60;
         if exists { Ok(Self(bytes)) } else { Err(()) }
+    }
+}
+
+fn two_digits(tens: u8, ones: u8) -> Result<u32, ()> {
+    let both = tens.is_ascii_digit() && ones.is_ascii_digit();
+    if both { Ok(u32::from(tens - b'0') * 10 + u32::from(ones - b'0')) } else { Err(()) }
+}
+
+/// Days of a month of the Gregorian calendar; none in a month that there is not.
+fn days(year: u32, month: u32) -> u32 {
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 => 28,
+        _ => 0,
     }
 }
 
@@ -175,6 +193,21 @@ mod tests {
             assert_eq!(other.parse::<Time>(), Err(()), "{other}");
         }
         assert_eq!(Time::of(UNIX_EPOCH + Duration::from_secs(u64::MAX / 4)).to_string(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn the_days_that_exist_are_those_that_the_library_for_times_reads() {
+        for year in (1960..2110).chain([2200, 2300, 2399, 2400, 9999]) {
+            for (month, day) in (0..14).flat_map(|month| (0..33).map(move |day| (month, day))) {
+                let text = format!("{year}-{month:02}-{day:02}T00:00:00Z");
+                assert_eq!(text.parse::<Time>().is_ok(), humantime::parse_rfc3339(&text).is_ok(), "{text}");
+            }
+        }
+        for (hour, minute, second) in (0..26).flat_map(|h| [0, 59, 60].map(|m| [0, 59, 60, 61].map(|s| (h, m, s)))).flatten() {
+            let text = format!("2026-12-31T{hour:02}:{minute:02}:{second:02}Z");
+            let exists = humantime::parse_rfc3339(&text).is_ok() && second < 60;
+            assert_eq!(text.parse::<Time>().is_ok(), exists, "{text}");
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::{Cost, MIN_PASSPHRASE, Opener, SealError, passphrase_kek, secret_kek, unwrap_root, wrap_root};
 use crate::entropy::Entropy;
+use crate::hex;
 use crate::key_id::KeyringId;
-use crate::keyring::document::parse::hex;
+use crate::keyring::document::parse::decimal;
 use crate::keyring::document::push_hex;
 use crate::provider::KekError;
 use crate::secret::{SecretBytes, SecretKey};
@@ -133,16 +134,16 @@ impl Slot {
     pub(in crate::keyring) fn read<'a>(mut next: impl FnMut() -> Option<&'a str>) -> Option<Self> {
         let sealed = match next()? {
             "insecure-development" => Sealed::InsecureDevelopment(root_key(next()?)?),
-            "key-file" => Sealed::KeyFile { salt: hex(next()?)?, wrapped: hex(next()?)? },
+            "key-file" => Sealed::KeyFile { salt: hex::decode(next()?)?, wrapped: hex::decode(next()?)? },
             "credential" => {
                 let name = next().filter(|name| is_credential_name(name))?.to_owned();
-                Sealed::Credential { name, salt: hex(next()?)?, wrapped: hex(next()?)? }
+                Sealed::Credential { name, salt: hex::decode(next()?)?, wrapped: hex::decode(next()?)? }
             }
             "passphrase" => {
                 next().filter(|word| *word == "argon2id")?;
-                let mut number = || next().and_then(|word| word.parse::<u32>().ok().filter(|n| n.to_string() == word));
+                let mut number = || next().and_then(decimal::<u32>);
                 let cost = Cost::new(number()?, number()?, number()?)?;
-                Sealed::Passphrase { cost, salt: hex(next()?)?, wrapped: hex(next()?)? }
+                Sealed::Passphrase { cost, salt: hex::decode(next()?)?, wrapped: hex::decode(next()?)? }
             }
             _ => return None,
         };
