@@ -10,11 +10,14 @@ mod keyring;
 #[cfg(feature = "operator")]
 mod output;
 mod place;
+mod prompt;
 #[cfg(feature = "operator")]
 mod rotate;
 mod serve;
 #[cfg(feature = "operator")]
 mod status;
+#[cfg(feature = "operator")]
+mod target;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -117,6 +117,27 @@ impl Writer {
     }
 }
 
+/// Makes the file that stands at `path` durable, whoever put it there: its bytes, then its name. Takes no right to write.
+///
+/// Errors: [`WriteError::Step`]. A file system that cannot sync at all is none: a read-only image has nothing to lose.
+pub fn settle(path: &Path) -> Result<(), WriteError> {
+    let parent = folder_of(path);
+    let folder = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let folder = folder.map_err(failed("open folder", parent))?;
+    let name = path.file_name().ok_or_else(|| WriteError::NoName(path.to_owned()))?;
+    let file = rustix::fs::openat(&folder, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    let file = file.map_err(failed("open", path))?;
+    sync(&file).map_err(failed("sync", path))?;
+    sync(&folder).map_err(failed("sync folder", parent))
+}
+
+fn sync(handle: &OwnedFd) -> Result<(), Errno> {
+    match rustix::fs::fsync(handle) {
+        Err(Errno::INVAL) => Ok(()),
+        other => other,
+    }
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -187,6 +208,20 @@ mod tests {
         fs::set_permissions(&torn, fs::Permissions::from_mode(0o666)).expect("chmod");
         create(&path, b"new").expect("creates");
         assert_eq!((fs::read(&path).expect("read").as_slice(), mode(&path)), (b"new".as_slice(), 0o600));
+    }
+
+    #[test]
+    fn what_stands_there_is_settled_without_a_right_to_write_and_what_does_not_is_an_error() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("keyring");
+        assert!(matches!(settle(&path), Err(WriteError::Step { step: "open", .. })));
+        create(&path, b"bytes").expect("creates");
+        for (at, mode) in [(path.as_path(), 0o400), (dir.path(), 0o500)] {
+            fs::set_permissions(at, fs::Permissions::from_mode(mode)).expect("chmod");
+        }
+        settle(&path).expect("settles");
+        // No file of the kernel's own can be synced, nor be lost.
+        settle(Path::new("/proc/self/stat")).expect("nothing to do");
     }
 
     #[test]

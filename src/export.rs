@@ -6,6 +6,7 @@
 
 pub mod age;
 pub mod deliver;
+pub mod ssh;
 mod text;
 
 use thiserror::Error;

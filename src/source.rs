@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::durable::{self, WriteError};
 use crate::entropy::Entropy;
 use crate::key_id::KeyringId;
 use crate::keyring::Keyring;
@@ -34,6 +35,9 @@ pub enum SourceError {
     /// It is not the one that should stand there.
     #[error(transparent)]
     Seen(#[from] SeenError),
+    /// It may not outlive a power cut.
+    #[error("the keyring file may not outlive a power cut: {0}")]
+    NotDurable(#[source] WriteError),
     /// It is another one than the one that is served.
     #[error("the file holds keyring {found}; {serving} is served here")]
     Other {
@@ -54,7 +58,8 @@ pub struct Identity {
 }
 
 impl Source {
-    /// Loads and proves the keyring, and remembers it as seen. Where one is served already, it must be that one, in whatever state.
+    /// Loads and proves the keyring, and remembers it as seen; by then it is durable. Where one is served already, it must be that one, in
+    /// whatever state.
     ///
     /// Errors: see [`SourceError`]; nothing is ever made or changed in the place of the file.
     pub fn load(&self, serving: Option<KeyringId>, entropy: &dyn Entropy) -> Result<Keyring, SourceError> {
@@ -65,11 +70,16 @@ impl Source {
         }
         let seen = Seen::read(&self.state_dir)?;
         if let Some(seen) = seen {
-            seen.check(&opened.document)?;
+            seen.admit(&opened.document)?;
+        }
+        let now = Seen::of(&opened.document);
+        let unseen = now.filter(|_| now != seen);
+        // A command may have been killed before its last sync, or the file was carried here by hand. What was seen before was synced then.
+        if unseen.is_some() {
+            durable::settle(&self.path).map_err(SourceError::NotDurable)?;
         }
         let keyring = store::prove(&opened, entropy)?;
-        let now = Seen::of(&opened.document);
-        if let Some(now) = now.filter(|_| now != seen) {
+        if let Some(now) = unseen {
             now.write(&self.state_dir)?;
         }
         Ok(keyring)

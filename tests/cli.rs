@@ -7,6 +7,15 @@ mod config;
 #[cfg(feature = "operator")]
 #[path = "cli/export.rs"]
 mod export;
+#[cfg(feature = "operator")]
+#[path = "cli/export_prompts.rs"]
+mod export_prompts;
+#[cfg(feature = "operator")]
+#[path = "cli/export_ssh.rs"]
+mod export_ssh;
+#[cfg(feature = "operator")]
+#[path = "cli/nodes.rs"]
+mod nodes;
 #[path = "cli/peers.rs"]
 mod peers;
 #[cfg(feature = "operator")]

@@ -13,6 +13,8 @@ mod clock;
 mod damage;
 #[path = "crash/errors.rs"]
 mod errors;
+#[path = "crash/export.rs"]
+mod export;
 #[path = "crash/ground.rs"]
 mod ground;
 #[path = "crash/kill.rs"]
@@ -21,6 +23,8 @@ mod kill;
 mod order;
 #[path = "crash/serving.rs"]
 mod serving;
+#[path = "crash/settled.rs"]
+mod settled;
 #[path = "crash/together.rs"]
 mod together;
 #[path = "crash/trace.rs"]

@@ -10,6 +10,8 @@ mod alarm;
 mod commands;
 #[path = "rotation/common.rs"]
 mod common;
+#[path = "rotation/exports.rs"]
+mod exports;
 #[path = "rotation/guards.rs"]
 mod guards;
 #[path = "rotation/load.rs"]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::failure::{Exit, Failure};
 use crate::durable::WriteError;
 use crate::keyring::document::DocumentError;
 use crate::keyring::rotation::StepError;
@@ -62,7 +63,7 @@ pub(super) fn load(error: &LoadError) -> String {
     }
 }
 
-pub(super) fn write(error: &WriteError) -> String {
+fn write(error: &WriteError) -> String {
     match error {
         WriteError::Exists(_) => {
             "Serve it with `keywright serve`. To begin anew, move the file away yourself: without it nothing that it encrypted can be read.".into()
@@ -80,16 +81,43 @@ pub(super) fn write(error: &WriteError) -> String {
     }
 }
 
-pub(super) fn change(error: &ChangeError) -> String {
+/// Why the keyring was not changed, as every command says it.
+pub(super) fn changed(attempted: impl Into<String>, error: &ChangeError) -> Failure {
+    let (exit, next) = match error {
+        ChangeError::Write(e) => (write_exit(e), write(e)),
+        ChangeError::Load(e) => (Exit::Configuration, load(e)),
+        ChangeError::Step(e) => (step_exit(e), step(e)),
+        ChangeError::TooLarge => {
+            (Exit::Configuration, "Begin another keyring and move to it; this one has some 10,000 versions.".to_owned())
+        }
+    };
+    Failure::new(exit, attempted, error, next)
+}
+
+fn write_exit(error: &WriteError) -> Exit {
     match error {
-        ChangeError::Write(error) => write(error),
-        ChangeError::Load(error) => load(error),
-        ChangeError::Step(error) => step(error),
-        ChangeError::TooLarge => "Begin another keyring and move to it; this one has some 10,000 versions.".into(),
+        WriteError::Exists(_) | WriteError::Busy(_) => Exit::Refused,
+        WriteError::NoName(_) => Exit::Configuration,
+        WriteError::NotDurable { .. } | WriteError::Step { .. } => Exit::Runtime,
     }
 }
 
-pub(super) fn step(error: &StepError) -> String {
+/// Why a step was not taken.
+#[cfg(feature = "operator")]
+pub(super) fn refused(attempted: impl Into<String>, error: &StepError) -> Failure {
+    Failure::new(step_exit(error), attempted, error, step(error))
+}
+
+fn step_exit(error: &StepError) -> Exit {
+    match error {
+        StepError::Unknown(_) => Exit::Usage,
+        StepError::NotVerified(_) => Exit::Incomplete,
+        StepError::Full | StepError::Kek(_) => Exit::Unexpected,
+        StepError::NothingStaged | StepError::State { .. } | StepError::Hold { .. } => Exit::Refused,
+    }
+}
+
+fn step(error: &StepError) -> String {
     match error {
         StepError::Unknown(_) => "`keywright keyring list` shows the versions of this keyring.".into(),
         StepError::NothingStaged => "Make a version first: keywright rotate begin".into(),
@@ -102,6 +130,9 @@ pub(super) fn step(error: &StepError) -> String {
 
 pub(super) fn seen(error: &SeenError) -> String {
     match error {
+        SeenError::OtherKeyring { .. } => {
+            "Put the file of the keyring that was seen back: nothing that it wrapped can be read without it. If the other one is to take its place for good: keywright keyring accept-restore.".into()
+        }
         SeenError::RolledBack { .. } | SeenError::Diverged { .. } => {
             "If it was put there on purpose (a restored backup): keywright keyring accept-restore. Keys that were made since then are not in it.".into()
         }
@@ -131,6 +162,9 @@ pub(super) fn source(error: &SourceError) -> String {
         SourceError::Unseal(error) => unseal(error),
         SourceError::Load(error) => load(error),
         SourceError::Seen(error) => seen(error),
+        SourceError::NotDurable(_) => {
+            "See what ails the disk, and whether the plugin's user may read the folder of the keyring; then start again.".into()
+        }
         SourceError::Other { .. } => "Put the file of this keyring back; to serve another one, start the plugin anew.".into(),
     }
 }

@@ -13,6 +13,7 @@ use crate::entropy::OsEntropy;
 use crate::hardening;
 use crate::keyring::create::First;
 use crate::keyring::document::{NodeName, Time};
+use crate::keyring::seen::Seen;
 use crate::keyring::store::{self, ChangeError};
 use crate::unseal;
 
@@ -42,7 +43,8 @@ pub(super) struct Arguments {
 }
 
 fn parse_node(text: &str) -> Result<NodeName, String> {
-    text.parse().map_err(|()| "a node's name has lower-case letters, digits, `-` and `.`".to_owned())
+    let form = "a node's name has 1 to 63 lower-case letters, digits, `-` and `.`, the first and the last a letter or digit";
+    text.parse().map_err(|()| form.to_owned())
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -51,6 +53,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, "make a keyring", "no configuration was named", next));
     };
     hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
+    let failed = |error: ChangeError| advice::changed(format!("make the keyring {}", config.keyring.display()), &error);
+    // Before a passphrase is thought up for nothing. It is asked again under the lock.
+    if config.keyring.symlink_metadata().is_ok() {
+        return Err(failed(WriteError::Exists(config.keyring.clone()).into()));
+    }
     if config.machine_bound && !arguments.also_passphrase && arguments.also_key_file.is_none() {
         return Err(Failure::new(
             Exit::Refused,
@@ -70,16 +77,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         openers.push(unseal::key_file(path).map_err(|e| place::unseal_failure(&e))?);
     }
     let first = First { openers: &openers, nodes, hold: arguments.hold, now: Time::of(SystemTime::now()) };
-    let keyring = store::create(&config.keyring, first, &OsEntropy).map_err(|error| {
-        let exit = match error {
-            ChangeError::Write(WriteError::Exists(_) | WriteError::Busy(_)) => Exit::Refused,
-            ChangeError::Write(WriteError::Step { .. } | WriteError::NotDurable { .. }) => Exit::Runtime,
-            _ => Exit::Configuration,
-        };
-        Failure::new(exit, format!("make the keyring {}", config.keyring.display()), &error, advice::change(&error))
-    })?;
+    let keyring = store::create(&config.keyring, first, &OsEntropy).map_err(failed)?;
+    // Whatever the plugin of this node has seen, it was another keyring.
+    let seen = matches!(Seen::read(&config.source().state_dir), Ok(Some(_)));
+    let accept = if seen { "The plugin here has seen another keyring: `keywright keyring accept-restore`. " } else { "" };
     print(&format!(
-        "made     {}\nkey_id   {}\nnext     Back it up with `keywright keyring export`, and what opens it elsewhere; then: keywright serve --config FILE\n",
+        "made     {}\nkey_id   {}\nnext     {accept}Back it up with `keywright keyring export`, and what opens it elsewhere; then: keywright serve --config FILE\n",
         config.keyring.display(),
         keyring.primary()
     ));

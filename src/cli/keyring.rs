@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 pub(super) use look::{read, versions_json, versions_table};
 
 use super::failure::{Exit, Failure};
-use super::{output, place};
+use super::target;
 use crate::hardening;
 
 /// Look at the keyring, seal it anew, bring it to another node
@@ -29,9 +29,9 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// List the versions with their states and the form in which the API server shows their key_ids
-    List(Common),
+    List(target::Arguments),
     /// Show everything that is public: slots, nodes, versions, history
-    Show(Common),
+    Show(target::Arguments),
     /// Authenticate the file and prove every key in it; or in an export
     Verify(Verify),
     /// Seal the root key for other secrets, and change it
@@ -43,26 +43,14 @@ enum Command {
     /// Make the keyring of an export, or bring the one that is here to its state
     Import(import::Arguments),
     /// Let an older keyring serve that was put back on purpose
-    AcceptRestore(Common),
-}
-
-/// What every command takes.
-#[derive(Args)]
-struct Common {
-    #[command(flatten)]
-    place: place::Arguments,
-    #[command(flatten)]
-    output: output::Arguments,
-    /// Open the keyring by a passphrase from the terminal
-    #[arg(long)]
-    ask_passphrase: bool,
+    AcceptRestore(target::Arguments),
 }
 
 /// What `verify` takes.
 #[derive(Args)]
 struct Verify {
     #[command(flatten)]
-    common: Common,
+    target: target::Arguments,
     /// Verify this export in place of a keyring file; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "place")]
     export: Option<std::path::PathBuf>,
@@ -73,14 +61,14 @@ struct Verify {
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
     match arguments.command {
-        Command::List(common) => look::list(common),
-        Command::Show(common) => look::show(common),
-        Command::Verify(Verify { common, export: Some(file), opening }) => common.output.show(import::verify(&file, &opening)),
-        Command::Verify(arguments) => look::verify(arguments.common),
+        Command::List(target) => look::list(&target),
+        Command::Show(target) => look::show(&target),
+        Command::Verify(Verify { target, export: Some(file), opening }) => target.show(import::verify(&file, &opening)),
+        Command::Verify(arguments) => look::verify(&arguments.target),
         Command::Reseal(arguments) => reseal::run(arguments),
         Command::Ack(arguments) => ack::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Import(arguments) => import::run(arguments),
-        Command::AcceptRestore(common) => restore::run(common),
+        Command::AcceptRestore(target) => restore::run(&target),
     }
 }

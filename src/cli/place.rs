@@ -1,15 +1,15 @@
 //! Which keyring a command is about: `--dev [--dir DIR]` or `--config FILE`, the same for every command.
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::advice;
 use super::failure::{Exit, Failure};
+use super::prompt::Asking;
 use crate::config::{self, Config};
-use crate::keyring::seal::Opener;
+use crate::keyring::seal::{MIN_PASSPHRASE, Opener, SealError};
+use crate::keyring::store::LoadError;
 use crate::secret::SecretBytes;
 use crate::source::Source;
 use crate::unseal::{Seal, UnsealError};
@@ -110,50 +110,22 @@ pub(super) fn unseal_failure(error: &UnsealError) -> Failure {
     Failure::new(Exit::Configuration, "read what opens the keyring", error, advice::unseal(error))
 }
 
-/// While it lives, the terminal does not show what is typed. rpassword hides it only after its prompt is shown, and a paste is faster.
-pub(super) struct Hidden {
-    terminal: File,
-    before: Termios,
-}
-
-impl Hidden {
-    pub(super) fn begin() -> std::io::Result<Self> {
-        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
-        let before = tcgetattr(&terminal)?;
-        let mut modes = before.clone();
-        modes.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&terminal, OptionalActions::Now, &modes)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        // The terminal is gone if it fails.
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
-    }
-}
-
-/// Asks the person at the terminal for a passphrase; twice if it is a new one.
+/// Asks the person at the terminal for a passphrase of the keyring; twice if it is a new one, which must be long enough.
 pub(super) fn ask_passphrase(new: bool) -> Result<Opener, Failure> {
-    let ask = |prompt: &str| {
-        Hidden::begin().and_then(|_hidden| rpassword::prompt_password(prompt)).map(|text| SecretBytes::from_vec(text.into_bytes())).map_err(
-            |e| {
-                let next = "Run the command at a terminal, or give the passphrase as a credential (`seal.passphrase_credential`).";
-                Failure::new(Exit::Usage, "ask for the passphrase", e, next)
-            },
-        )
+    let asking = Asking {
+        attempted: "ask for the passphrase",
+        instead: "Run the command at a terminal, or give the passphrase as a credential (`seal.passphrase_credential`).",
     };
-    let passphrase = ask(if new { "New passphrase: " } else { "Passphrase: " })?;
-    if new && ask("Once more: ")?.expose_secret() != passphrase.expose_secret() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "take the passphrase",
-            "the two are different",
-            "Run the command again; nothing was changed.",
-        ));
+    let passphrase = if new { asking.twice("New passphrase: ", long_enough) } else { asking.once("Passphrase: ") };
+    passphrase.map(Opener::Passphrase)
+}
+
+fn long_enough(passphrase: &SecretBytes) -> Result<(), Failure> {
+    if passphrase.len() >= MIN_PASSPHRASE {
+        return Ok(());
     }
-    Ok(Opener::Passphrase(passphrase))
+    let error = LoadError::Seal(SealError::ShortPassphrase(passphrase.len()));
+    Err(Failure::new(Exit::Usage, "take the passphrase", &error, advice::load(&error)))
 }
 
 /// The keyring of a command: where it is, and where its plugin is.

@@ -1,6 +1,8 @@
 //! `keywright rotate`: one step of a rotation at a time, on the keyring file; running plugins follow by themselves.
 
+mod exports;
 mod guard;
+mod slots;
 mod status;
 
 use std::path::PathBuf;
@@ -9,17 +11,20 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+pub(super) use slots::every_slot_is_there;
+
 use super::advice;
 use super::failure::{Exit, Failure};
 use super::output::{self, Answer};
 use super::place::{self, Named};
+use super::target;
 use crate::entropy::OsEntropy;
 use crate::hardening;
 use crate::key_id::KeyId;
 use crate::keyring::create;
-use crate::keyring::document::Time;
+use crate::keyring::document::{Document, Time};
 use crate::keyring::rotation::{self, Outcome, Step, StepError};
-use crate::keyring::seal::{Opener, SlotKind};
+use crate::keyring::seal::Opener;
 use crate::keyring::seen::Seen;
 use crate::keyring::store::{ChangeError, Changing};
 use crate::unseal;
@@ -60,12 +65,7 @@ enum StepCommand {
 #[derive(Args)]
 struct Common {
     #[command(flatten)]
-    place: place::Arguments,
-    #[command(flatten)]
-    output: output::Arguments,
-    /// Open the keyring by a passphrase from the terminal
-    #[arg(long)]
-    ask_passphrase: bool,
+    target: target::Arguments,
     /// Say what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -121,8 +121,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         StepCommand::Enable(n) => (Step::Enable, Some(n.key_id), None, n.common),
         StepCommand::Destroy(d) => (Step::Destroy, Some(d.key_id), Some((d.yes_destroy, d.also_key_file, d.also_passphrase)), d.common),
     };
-    let named = common.place.resolve()?.named()?;
-    let mut openers = vec![named.opener(common.ask_passphrase)?];
+    let named = common.target.named()?;
+    let mut openers = vec![common.target.opener(&named)?];
     if let Some((typed, key_files, passphrase)) = destroy {
         if !common.dry_run {
             confirm(key_id, typed)?;
@@ -136,7 +136,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let request = Request { step, key_id, dry_run: common.dry_run, acks: &common.ack, risk: common.accept_risk.as_deref() };
     let outcome = take(&named, &openers, &request);
-    common.output.show(outcome)
+    common.target.show(outcome)
 }
 
 /// One step, as it was asked for.
@@ -154,16 +154,8 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
         Some(key_id) => format!("{} {key_id}", step.name()),
         None => format!("{} a version of {}", step.name(), named.source.path.display()),
     };
-    let changed = |error: ChangeError| {
-        let exit = match &error {
-            ChangeError::Step(e) => step_exit(e),
-            ChangeError::Write(crate::durable::WriteError::Busy(_)) => Exit::Refused,
-            ChangeError::Write(_) => Exit::Runtime,
-            ChangeError::Load(_) | ChangeError::TooLarge => Exit::Configuration,
-        };
-        Failure::new(exit, attempted(), &error, advice::change(&error))
-    };
-    let refused = |error: StepError| Failure::new(step_exit(&error), attempted(), &error, advice::step(&error));
+    let changed = |error: ChangeError| advice::changed(attempted(), &error);
+    let refused = |error: StepError| advice::refused(attempted(), &error);
     let now = Time::of(SystemTime::now());
     let mut changing = Changing::begin(&named.source.path, &openers[0]).map_err(changed)?;
     check_seen(named, &changing, &attempted)?;
@@ -189,7 +181,9 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
         (_, None) => Err(StepError::NothingStaged),
     };
     let key_id = match outcome.map_err(refused)? {
-        Outcome::Unchanged(key_id) => return Ok(answer(named, step, key_id, "nothing was changed: that was done before", false)),
+        Outcome::Unchanged(key_id) => {
+            return Ok(answer(named, &opened.document, step, key_id, "nothing was changed: that was done before", false));
+        }
         Outcome::Changed(key_id) => key_id,
     };
     if step == Step::Destroy {
@@ -198,7 +192,7 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
             .map_err(|e| changed(ChangeError::Load(e.into())))?;
     }
     if request.dry_run {
-        let mut answer = answer(named, step, key_id, "would be done; nothing was changed (--dry-run)", false);
+        let mut answer = answer(named, &opened.document, step, key_id, "would be done; nothing was changed (--dry-run)", false);
         if step == Step::Begin {
             // Its key was made for this run alone: the name will be another one.
             answer.text = answer.text.replace(&key_id.to_string(), "made when it is done");
@@ -216,8 +210,8 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
         .ok_or_else(|| Failure::new(Exit::Unexpected, attempted(), "the step has no name", "Please report it."))?;
     let in_no_export =
         step == Step::Promote && changing.opened.document.versions.iter().any(|v| v.key_id == key_id && v.exported.is_none());
+    let mut answer = answer(named, &changing.opened.document, step, key_id, "done", true);
     changing.commit(&named.source.path, openers, now, what, &OsEntropy).map_err(changed)?;
-    let mut answer = answer(named, step, key_id, "done", true);
     if in_no_export {
         let warning =
             format!("{key_id} is in no export: if this file is lost, so is all that it wraps. Make one now: keywright keyring export");
@@ -240,51 +234,10 @@ fn is_done(opened: &crate::keyring::store::Opened, step: Step, key_id: KeyId) ->
     })
 }
 
-fn step_exit(error: &StepError) -> Exit {
-    match error {
-        StepError::Unknown(_) => Exit::Usage,
-        StepError::NotVerified(_) => Exit::Incomplete,
-        StepError::Full | StepError::Kek(_) => Exit::Unexpected,
-        StepError::NothingStaged | StepError::State { .. } | StepError::Hold { .. } => Exit::Refused,
-    }
-}
-
 /// A command must not build on a keyring that its plugin would refuse.
 pub(super) fn check_seen(named: &Named, changing: &Changing, attempted: &dyn Fn() -> String) -> Result<(), Failure> {
-    let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.check(&changing.opened.document)));
+    let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.admit(&changing.opened.document)));
     seen.map_err(|e| Failure::new(Exit::Configuration, attempted(), &e, advice::seen(&e)))
-}
-
-/// Another root key is sealed for every slot, so what opens each must be at hand.
-pub(super) fn every_slot_is_there(opened: &crate::keyring::store::Opened, openers: &[Opener]) -> Result<(), Failure> {
-    let attempted = "change the root key";
-    let document = &opened.document;
-    let mut used = vec![false; openers.len()];
-    for slot in &document.slots {
-        // By trying, not by kind: a mistyped passphrase or another key file would take the place of the slot unnoticed.
-        let opens = |opener: &Opener| opener.open(std::slice::from_ref(slot), document.keyring).is_ok();
-        match openers.iter().position(opens) {
-            Some(at) => used[at] = true,
-            None => return Err(slot_not_opened(attempted, &slot.kind(), openers)),
-        }
-    }
-    let Some(unused) = used.iter().zip(openers).find(|(used, _)| !**used) else { return Ok(()) };
-    let why = format!("what was given for a {} slot opens none that is not open already", unused.1.kind());
-    Err(Failure::new(Exit::Usage, attempted, why, "Leave it out; `keywright keyring reseal` makes new slots. Nothing was changed."))
-}
-
-fn slot_not_opened(attempted: &str, kind: &SlotKind, openers: &[Opener]) -> Failure {
-    if openers.iter().any(|opener| opener.kind() == *kind) {
-        let why = format!("what was given does not open the keyring's {kind} slot");
-        return Failure::new(Exit::Configuration, attempted, why, "Give what it was made with; nothing was changed.");
-    }
-    let next = match kind {
-        SlotKind::KeyFile => "Name its key file with --also-key-file FILE.".to_owned(),
-        SlotKind::Passphrase => "Say --also-passphrase.".to_owned(),
-        SlotKind::Credential(name) => format!("Run the command in a unit with LoadCredential={name}:... ."),
-        SlotKind::InsecureDevelopment => "Say --dev.".to_owned(),
-    };
-    Failure::new(Exit::Usage, attempted, format!("what opens the {kind} slot is not at hand"), next)
 }
 
 /// The full key_id, typed once more by a person or given by a script.
@@ -310,7 +263,7 @@ fn confirm(key_id: Option<KeyId>, typed: Option<KeyId>) -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, attempted, "what was typed is not the key_id of that version", "Nothing was changed; begin anew."))
 }
 
-fn answer(named: &Named, step: Step, key_id: KeyId, said: &str, changed: bool) -> Answer {
+fn answer(named: &Named, document: &Document, step: Step, key_id: KeyId, said: &str, changed: bool) -> Answer {
     let place = if named.dev { "--dev" } else { "--config FILE" };
     let next = match step {
         Step::Begin => format!("bring it to every node (keywright keyring export), then: keywright rotate promote {place}"),
@@ -324,12 +277,13 @@ fn answer(named: &Named, step: Step, key_id: KeyId, said: &str, changed: bool) -
         Step::Enable => "see what still needed it before you disable it again".into(),
         Step::Destroy => "exports and backups made before still hold the material: destroy those too".into(),
     };
-    let text = output::pairs([
-        ("step", step.name().to_owned()),
-        ("key_id", key_id.to_string()),
-        ("result", said.to_owned()),
-        ("next", next.clone()),
-    ]);
-    let json = json!({ "step": step.name(), "key_id": key_id.to_string(), "changed": changed, "result": said, "next": next });
-    Answer { text, json }
+    let mut rows = vec![("step", step.name().to_owned()), ("key_id", key_id.to_string()), ("result", said.to_owned())];
+    let mut json = json!({ "step": step.name(), "key_id": key_id.to_string(), "changed": changed, "result": said, "next": next });
+    if step == Step::Destroy {
+        let exports = exports::holding(document, key_id);
+        rows.extend(exports::lines(&exports).into_iter().map(|line| ("still held by", line)));
+        json["exports"] = exports::as_json(&exports);
+    }
+    rows.push(("next", next));
+    Answer { text: output::pairs(rows), json }
 }

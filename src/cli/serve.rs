@@ -16,6 +16,7 @@ use crate::keyring::document::Time;
 use crate::keyring::seal::Opener;
 use crate::keyring::store::{self, ChangeError};
 use crate::server::{self, Ready, ServeError, Settings};
+use crate::source::SourceError;
 use crate::{hardening, log};
 
 /// Serve KMS v2 on a Unix socket
@@ -75,16 +76,16 @@ fn make_once(folder: &DevFolder) -> Result<(), Failure> {
     let first = First { openers: &[Opener::InsecureDevelopment], nodes: vec![], hold: Duration::ZERO, now: Time::of(SystemTime::now()) };
     match store::create(&folder.keyring(), first, &OsEntropy) {
         Ok(_) | Err(ChangeError::Write(WriteError::Exists(_))) => Ok(()),
-        Err(error) => {
-            let attempted = format!("make the development keyring {}", folder.keyring().display());
-            Err(Failure::new(Exit::Configuration, attempted, &error, advice::change(&error)))
-        }
+        Err(error) => Err(advice::changed(format!("make the development keyring {}", folder.keyring().display()), &error)),
     }
 }
 
 fn failure(keyring: &Path, error: ServeError) -> Failure {
     match &error {
         ServeError::Socket(e) => Failure::new(Exit::Runtime, "listen", e, advice::socket(e)),
+        ServeError::Source(e @ SourceError::NotDurable(_)) => {
+            Failure::new(Exit::Runtime, format!("open the keyring {}", keyring.display()), e, advice::source(e))
+        }
         ServeError::Source(e) => Failure::new(Exit::Configuration, format!("open the keyring {}", keyring.display()), e, advice::source(e)),
         ServeError::System { .. } => Failure::new(Exit::Runtime, "serve", &error, "See the limits of the service (open files, tasks)."),
         ServeError::Stopped(_) => unexpected("serve", &error),

@@ -1,7 +1,4 @@
-//! Encrypts the text of an export with age, and decrypts it: for X25519 recipients, for plugins, or for one passphrase.
-//!
-//! SSH recipients are not supported: that part of the `age` crate brings `rsa`, whose private-key operations leak timing
-//! (RUSTSEC-2023-0071), into the build.
+//! Encrypts the text of an export with age, and decrypts it: for X25519 recipients, SSH keys and plugins, or for one passphrase.
 
 use std::io::{self, Read, Write};
 
@@ -11,6 +8,7 @@ use age::{Callbacks, Decryptor, Encryptor, IdentityFile, plugin, scrypt, x25519}
 use thiserror::Error;
 
 use super::MAX_TEXT;
+use super::ssh::{self, SshError};
 use crate::keyring::seal::MIN_PASSPHRASE;
 use crate::secret::SecretBytes;
 
@@ -24,12 +22,15 @@ const MAX_WORK: u8 = 20;
 /// Why age did not do it.
 #[derive(Debug, Error)]
 pub enum AgeError {
-    /// Not an X25519 recipient or a plugin's.
-    #[error("`{0}` is no age recipient of the form age1... (X25519, or a plugin's)")]
+    /// Not an X25519 recipient, a plugin's or an SSH key.
+    #[error("`{0}` is no age recipient of the form age1... (X25519, or a plugin's) and no SSH public key")]
     Recipient(String),
-    /// Of a kind that is left out on purpose.
-    #[error("SSH recipients are not supported: they would bring in code with a known timing leak (RUSTSEC-2023-0071)")]
-    Ssh,
+    /// An SSH key that an export is not encrypted to.
+    #[error("{0}")]
+    SshRecipient(SshError),
+    /// An SSH key that opens no export.
+    #[error("{0}")]
+    SshIdentity(SshError),
     /// The program of a plugin is not on the path.
     #[error("the program age-plugin-{0} is not found in $PATH")]
     NoPlugin(String),
@@ -38,7 +39,8 @@ pub enum AgeError {
     Passphrase,
     /// Not a file of identities.
     #[error(
-        "the identity file has no line that is an identity (AGE-SECRET-KEY-1... or AGE-PLUGIN-...); an encrypted one must be decrypted first"
+        "the identity file has no line that is an identity (AGE-SECRET-KEY-1... or AGE-PLUGIN-...) and is no SSH private key; \
+         one that age encrypted must be decrypted first"
     )]
     Identity,
     /// age could not encrypt.
@@ -72,16 +74,17 @@ pub enum To {
 /// At least one recipient.
 pub struct Recipients {
     native: Vec<x25519::Recipient>,
+    ssh: Vec<age::ssh::Recipient>,
     plugins: Vec<plugin::Recipient>,
 }
 
 impl Recipients {
-    /// Parses `age1...` recipients.
+    /// Parses `age1...` recipients and SSH public keys.
     pub fn parse(texts: &[String]) -> Result<Self, AgeError> {
-        let mut recipients = Self { native: vec![], plugins: vec![] };
+        let mut recipients = Self { native: vec![], ssh: vec![], plugins: vec![] };
         for text in texts {
-            if text.starts_with("ssh-") {
-                return Err(AgeError::Ssh);
+            if ssh::is_public_key(text) {
+                recipients.ssh.push(ssh::recipient(text).map_err(AgeError::SshRecipient)?);
             } else if let Ok(native) = text.parse() {
                 recipients.native.push(native);
             } else {
@@ -94,10 +97,45 @@ impl Recipients {
 
 /// How an export is opened.
 pub enum By {
-    /// The content of an age identity file.
+    /// The content of an age identity file, or of an OpenSSH private key.
     Identities(SecretBytes),
     /// What a person remembers.
     Passphrase(SecretBytes),
+}
+
+/// What an export file must be opened by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One of its recipients' identities.
+    Recipients,
+    /// Its passphrase.
+    Passphrase,
+}
+
+impl Kind {
+    /// Reads the head of `file`, armored or not; nothing secret is needed for that.
+    pub fn of(file: &[u8]) -> Result<Self, AgeError> {
+        head(file).map(|decryptor| if decryptor.is_scrypt() { Self::Passphrase } else { Self::Recipients })
+    }
+
+    /// Whether it is `wanted`.
+    pub fn expect(self, wanted: Self) -> Result<(), AgeError> {
+        match (self, wanted) {
+            (Self::Recipients, Self::Passphrase) => Err(AgeError::OtherWay("to recipients, not by a passphrase: name an identity file")),
+            (Self::Passphrase, Self::Recipients) => Err(AgeError::OtherWay("by a passphrase, not to recipients")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn head(file: &[u8]) -> Result<Decryptor<ArmoredReader<io::BufReader<&[u8]>>>, AgeError> {
+    Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|e| AgeError::NotAge(one_line(&e)))
+}
+
+/// Whether a new passphrase can be one: text of at least [`MIN_PASSPHRASE`] bytes.
+pub fn check_passphrase(passphrase: &SecretBytes) -> Result<(), AgeError> {
+    let text = std::str::from_utf8(passphrase.expose_secret()).map_err(|_| AgeError::Passphrase)?;
+    if text.len() < MIN_PASSPHRASE { Err(AgeError::Passphrase) } else { Ok(()) }
 }
 
 /// Encrypts `text`; the answer is ASCII (armor), so that it survives being pasted.
@@ -112,6 +150,9 @@ pub fn encrypt(text: &SecretBytes, to: &To, callbacks: impl Callbacks) -> Result
             let mut all: Vec<Box<dyn age::Recipient>> = vec![];
             for native in &recipients.native {
                 all.push(Box::new(native.clone()));
+            }
+            for key in &recipients.ssh {
+                all.push(Box::new(key.clone()));
             }
             let mut names: Vec<&str> = recipients.plugins.iter().map(plugin::Recipient::plugin).collect();
             names.sort_unstable();
@@ -131,22 +172,25 @@ pub fn encrypt(text: &SecretBytes, to: &To, callbacks: impl Callbacks) -> Result
     writer.finish().and_then(ArmoredWriter::finish).map_err(failed)
 }
 
-/// Decrypts `file`, armored or not.
+/// Decrypts `file`, armored or not. `callbacks` are asked what a plugin wants to know, and the passphrase of a protected SSH key.
 pub fn decrypt(file: &[u8], by: &By, callbacks: impl Callbacks) -> Result<SecretBytes, AgeError> {
-    let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|e| AgeError::NotAge(one_line(&e)))?;
+    let decryptor = head(file)?;
+    let kind = if decryptor.is_scrypt() { Kind::Passphrase } else { Kind::Recipients };
     let mut reader = match by {
         By::Passphrase(passphrase) => {
-            if !decryptor.is_scrypt() {
-                return Err(AgeError::OtherWay("to recipients, not by a passphrase: name an identity file"));
-            }
+            kind.expect(Kind::Passphrase)?;
             let mut identity = scrypt::Identity::new(secret_text(passphrase)?);
             identity.set_max_work_factor(MAX_WORK);
             decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity))
         }
+        By::Identities(content) if ssh::is_private_key(content) => {
+            kind.expect(Kind::Recipients)?;
+            let passphrase = || callbacks.request_passphrase("Passphrase of the SSH key:");
+            let identity = ssh::identity(content, passphrase).map_err(AgeError::SshIdentity)?;
+            decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity))
+        }
         By::Identities(content) => {
-            if decryptor.is_scrypt() {
-                return Err(AgeError::OtherWay("by a passphrase, not to recipients"));
-            }
+            kind.expect(Kind::Recipients)?;
             let file = IdentityFile::from_buffer(content.expose_secret()).map_err(|_| AgeError::Identity)?;
             let identities = file.with_callbacks(callbacks).into_identities().map_err(|e| match e {
                 age::DecryptError::PluginResolve(plugin::ResolveError::MissingPlugin { binary_name }) => {
@@ -186,10 +230,8 @@ fn one_line(error: &impl std::fmt::Display) -> String {
 }
 
 fn secret_text(passphrase: &SecretBytes) -> Result<SecretString, AgeError> {
+    check_passphrase(passphrase)?;
     let text = std::str::from_utf8(passphrase.expose_secret()).map_err(|_| AgeError::Passphrase)?;
-    if text.len() < MIN_PASSPHRASE {
-        return Err(AgeError::Passphrase);
-    }
     // Exactly as long as it is: boxing it moves nothing.
     Ok(SecretString::from(text.to_owned()))
 }

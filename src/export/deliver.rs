@@ -8,7 +8,20 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Why an export did not get its name for good.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// It has no name, and is gone.
+    #[error("{0}")]
+    NotNamed(io::Error),
+    /// It stands there under its name, and may not outlive a power cut.
+    #[error("the file stands there, but its folder did not sync, and a power cut may take it away: {0}")]
+    NotDurable(io::Error),
+}
 
 /// An export that is written and has no name yet. Dropped, it is gone.
 pub struct Prepared {
@@ -16,10 +29,14 @@ pub struct Prepared {
     new: OsString,
     name: OsString,
     named: bool,
+    /// Its lock keeps a second export from writing into the same new file.
+    file: File,
 }
 
 impl Prepared {
-    /// Writes `bytes` beside `path`, mode 0600, durably. Fails if anything stands at `path`.
+    /// Writes `bytes` beside `path`, mode 0600, durably.
+    ///
+    /// Errors: `AlreadyExists` if anything stands at `path`, `ResourceBusy` if another process is writing an export to it.
     pub fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?.to_owned();
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
@@ -30,22 +47,33 @@ impl Prepared {
         let mut new = OsString::from(".");
         new.push(&name);
         new.push(".new");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, &new, flags, Mode::from_raw_mode(0o600))?;
-        let prepared = Self { folder, new, name, named: false };
-        // Opening an existing file does not tighten its mode.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600))?;
-        let mut file = File::from(file);
-        file.write_all(bytes)?;
-        rustix::fs::fsync(file.as_fd())?;
+        let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "another command is writing an export to it right now");
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(busy()),
+            other => other?,
+        }
+        // Whoever had the lock before may have given this very file its name since it was opened here.
+        let ours = rustix::fs::fstat(&file)?;
+        if !rustix::fs::statat(&folder, &new, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| (s.st_dev, s.st_ino) == (ours.st_dev, ours.st_ino)) {
+            return Err(busy());
+        }
+        let mut prepared = Self { folder, new, name, named: false, file: file.into() };
+        // Opening an existing file does not tighten its mode, nor empty it.
+        rustix::fs::fchmod(&prepared.file, Mode::from_raw_mode(0o600))?;
+        rustix::fs::ftruncate(&prepared.file, 0)?;
+        prepared.file.write_all(bytes)?;
+        rustix::fs::fsync(prepared.file.as_fd())?;
         Ok(prepared)
     }
 
     /// Gives it its name, durably. Fails if anything stands there by now.
-    pub fn publish(mut self) -> io::Result<()> {
-        rustix::fs::renameat_with(&self.folder, &self.new, &self.folder, &self.name, RenameFlags::NOREPLACE)?;
+    pub fn publish(mut self) -> Result<(), PublishError> {
+        let renamed = rustix::fs::renameat_with(&self.folder, &self.new, &self.folder, &self.name, RenameFlags::NOREPLACE);
+        renamed.map_err(|e| PublishError::NotNamed(e.into()))?;
         self.named = true;
-        Ok(rustix::fs::fsync(&self.folder)?)
+        rustix::fs::fsync(&self.folder).map_err(|e| PublishError::NotDurable(e.into()))
     }
 }
 
@@ -69,9 +97,10 @@ mod tests {
         drop(Prepared::write(&path, b"x").expect("writes"));
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
         let late = Prepared::write(&path, b"late").expect("writes");
+        assert_eq!(Prepared::write(&path, b"x").err().map(|e| e.kind()), Some(io::ErrorKind::ResourceBusy), "late is not written over");
         std::fs::write(&path, b"first").expect("write");
         assert_eq!(Prepared::write(&path, b"x").err().map(|e| e.kind()), Some(io::ErrorKind::AlreadyExists));
-        assert!(late.publish().is_err());
+        assert!(matches!(late.publish(), Err(PublishError::NotNamed(_))));
         assert_eq!(std::fs::read(&path).expect("read"), b"first");
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 1);
     }

@@ -21,6 +21,14 @@ const MAX_FILE: u64 = 4096;
 /// Why a keyring is not the one that should stand there.
 #[derive(Debug, Error)]
 pub enum SeenError {
+    /// It is another one than the one that was seen.
+    #[error("the file holds keyring {found}; keyring {seen} was seen here: another keyring was put in its place")]
+    OtherKeyring {
+        /// In the file.
+        found: KeyringId,
+        /// The one that was seen.
+        seen: KeyringId,
+    },
     /// It is older than one that was seen.
     #[error("the keyring is at generation {found}; generation {seen} was seen here: an older copy was put in its place")]
     RolledBack {
@@ -81,7 +89,15 @@ impl Seen {
         format!("{MAGIC}\n{} {} {}\n", self.keyring, self.generation, self.head)
     }
 
-    /// Whether `document` is the keyring that was seen, or a later state of it. Another keyring is no matter of ours.
+    /// Whether `document` may stand where this was seen: the same keyring, in the same state or a later one.
+    pub fn admit(self, document: &Document) -> Result<(), SeenError> {
+        if document.keyring != self.keyring {
+            return Err(SeenError::OtherKeyring { found: document.keyring, seen: self.keyring });
+        }
+        self.check(document)
+    }
+
+    /// Whether `document` has the past that was seen, and is not older. Of another keyring nothing is known: see [`admit`](Self::admit).
     pub fn check(self, document: &Document) -> Result<(), SeenError> {
         if document.keyring != self.keyring {
             return Ok(());
@@ -130,6 +146,17 @@ mod tests {
         assert!(matches!(seen.check(&document(&["a"])), Err(SeenError::RolledBack { found: 2, seen: 3 })));
         assert!(matches!(seen.check(&document(&["a", "x"])), Err(SeenError::Diverged { seen: 3 })));
         assert!(matches!(seen.check(&document(&["a", "x", "c"])), Err(SeenError::Diverged { seen: 3 })));
+    }
+
+    #[test]
+    fn another_keyring_is_not_admitted_whatever_its_past_and_the_same_one_is() {
+        let (same, seen) = (document(&["a"]), seen(&["a"]));
+        assert!(seen.admit(&same).is_ok());
+        assert!(matches!(seen.admit(&document(&[])), Err(SeenError::RolledBack { .. })));
+        let other = KeyringId::from_bytes([0xee; 8]);
+        assert_ne!(other, same.keyring);
+        let error = Seen { keyring: other, ..seen }.admit(&same).expect_err("another one");
+        assert!(matches!(error, SeenError::OtherKeyring { found, seen } if (found, seen) == (same.keyring, other)), "{error}");
     }
 
     #[test]

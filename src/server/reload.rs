@@ -20,7 +20,7 @@ pub(super) async fn watch(source: Arc<Source>, snapshots: Snapshots, alarm: Alar
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        // Taken before the load: a change during it is seen by the next look.
+        // Taken before the load: a change during it is seen by the next look. What is logged comes last, so that who reads it finds it so.
         let now = source.identity();
         if now == loaded {
             continue;
@@ -31,27 +31,94 @@ pub(super) async fn watch(source: Arc<Source>, snapshots: Snapshots, alarm: Alar
         match tokio::task::spawn_blocking(move || reading.load(served, &OsEntropy)).await {
             Ok(Ok(keyring)) => {
                 let serving = snapshots.current();
+                let (generation, versions) = (keyring.generation(), keyring.versions().len());
                 if serving.is_some_and(|serving| serving.head() == keyring.head() && serving.id() == keyring.id()) {
-                    tracing::info!(generation = keyring.generation(), "keyring file replaced by the same keyring");
+                    alarm.clear();
+                    tracing::info!(generation, "keyring file replaced by the same keyring");
                 } else {
-                    tracing::info!(
-                        key_id = %keyring.primary_name(),
-                        versions = keyring.versions().len(),
-                        generation = keyring.generation(),
-                        "keyring reloaded"
-                    );
+                    let key_id = keyring.primary_name().to_owned();
                     snapshots.publish(keyring);
+                    alarm.clear();
+                    tracing::info!(key_id, versions, generation, "keyring reloaded");
                 }
-                alarm.clear();
             }
             Ok(Err(error)) => {
-                tracing::error!(cause = %error, "the keyring file did not load; the one loaded before goes on serving");
                 alarm.raise(error.to_string());
+                tracing::error!(cause = %error, "the keyring file did not load; the one loaded before goes on serving");
             }
             Err(panic) => {
-                tracing::error!(cause = %panic, "loading the keyring panicked; the one loaded before goes on serving");
                 alarm.raise("loading the keyring panicked".into());
+                tracing::error!(cause = %panic, "loading the keyring panicked; the one loaded before goes on serving");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unseal::Seal;
+    use std::fs::{self, Permissions};
+    use std::io;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    const SAMPLE: &str = include_str!("../../keys/insecure-format-1/two-versions.keyring");
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Reads the log as fast as anybody could, and notes what is so when a line is written: the alarm, and whether a keyring serves.
+    #[derive(Clone)]
+    struct Reader {
+        alarm: Alarm,
+        snapshots: Snapshots,
+        found: UnboundedSender<(String, bool, bool)>,
+    }
+
+    impl io::Write for Reader {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let line_text = String::from_utf8_lossy(line).into_owned();
+            let found = (line_text, self.alarm.cause().is_some(), self.snapshots.current().is_some());
+            self.found.send(found).map_err(io::Error::other)?;
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn put(path: &Path, text: &str) {
+        let new = path.with_extension("put");
+        fs::write(&new, text).expect("write");
+        fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("chmod");
+        fs::rename(&new, path).expect("rename");
+    }
+
+    #[tokio::test]
+    async fn who_reads_the_log_finds_it_as_the_line_says() {
+        let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().expect("folder");
+        let path = dir.path().join("keyring");
+        let source = Source { path: path.clone(), seal: Seal::InsecureDevelopment, state_dir: dir.path().to_owned() };
+        let (snapshots, alarm) = (Snapshots::default(), Alarm::default());
+        let (found, mut lines) = unbounded_channel();
+        let reader = Reader { alarm: alarm.clone(), snapshots: snapshots.clone(), found };
+        let _log = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(move || reader.clone()).finish());
+
+        put(&path, "garbage\n");
+        let watching = watch(Arc::new(source), snapshots, alarm, None);
+        let checked = async {
+            let (line, alarmed, serving) = lines.recv().await.expect("a line");
+            assert!(line.contains("the keyring file did not load"), "{line}");
+            assert!(alarmed && !serving, "the line came before the alarm");
+            put(&path, SAMPLE);
+            let (line, alarmed, serving) = lines.recv().await.expect("a line");
+            assert!(line.contains("keyring reloaded"), "{line}");
+            assert!(!alarmed && serving, "the line came before the keys");
+        };
+        tokio::select! {
+            () = watching => panic!("it watches until it is dropped"),
+            done = tokio::time::timeout(SOON, checked) => done.expect("both lines come"),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+pub(crate) use keywright_testbed::ran::Ran;
 use tempfile::TempDir;
 
 /// How long anything may take that takes milliseconds; the machine may be busy.
@@ -19,37 +20,14 @@ pub(crate) fn folder() -> TempDir {
     keywright_testbed::scratch::folder("cli").expect("folder")
 }
 
-/// Runs a command to its end.
+/// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Ran {
     ran(Command::new(binary()).args(arguments).env_remove("CREDENTIALS_DIRECTORY"))
 }
 
+/// Runs any command to its end.
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("runs");
-    Ran {
-        code: status.code().expect("ends by itself"),
-        out: String::from_utf8(stdout).expect("text"),
-        err: String::from_utf8(stderr).expect("text"),
-    }
-}
-
-/// What a command did.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ran {
-    /// Asserts the exit code and that standard error has each of `texts`.
-    pub(crate) fn fails(self, code: i32, texts: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        for text in texts {
-            assert!(self.err.contains(text), "{text:?} is missing in {}", self.err);
-        }
-        assert!(self.err.contains("\n  next: "), "no next step in {}", self.err);
-    }
+    Ran::of(command).expect("ends by itself")
 }
 
 /// Writes a file of the given mode.

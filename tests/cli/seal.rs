@@ -21,6 +21,7 @@ const WORDS: &str = "eleven lilac otters juggle quietly";
 const NEW: &str = "New passphrase: ";
 const AGAIN: &str = "Once more: ";
 const ASKED: &str = "Passphrase: ";
+const RISK: [&str; 2] = ["--accept-risk", "a test: nothing was written"];
 
 /// A folder with a configuration that names a key file, and no keyring yet.
 struct Bench {
@@ -84,6 +85,15 @@ impl Bench {
         Terminal::run(binary().as_os_str(), &self.words(words)).expect("starts")
     }
 
+    /// Brings version 1 as far as it can be destroyed; its key_id.
+    fn disable_first(&self) -> String {
+        let old = self.versions()[0].0.clone();
+        for step in [&["begin"][..], &["promote"], &["verify", &old, RISK[0], RISK[1]], &["disable", &old, RISK[0], RISK[1]]] {
+            self.run(&[&["rotate"], step].concat()).succeeds();
+        }
+        old
+    }
+
     /// The key_ids, oldest first, with their states.
     fn versions(&self) -> Vec<(String, String)> {
         versions(&self.keyring())
@@ -103,7 +113,7 @@ fn slots(keyring: &str) -> Vec<&str> {
 }
 
 fn fails(ended: Ended, code: i32, texts: &[&str]) {
-    Ran { code: ended.code.expect("ends by itself"), out: ended.out, err: ended.err }.fails(code, texts);
+    Ran::try_from(ended).expect("ends by itself").fails(code, texts);
 }
 
 #[test]
@@ -140,10 +150,65 @@ fn a_wrong_passphrase_opens_nothing_and_changes_nothing() {
 #[test]
 fn a_short_passphrase_or_two_different_ones_make_no_keyring() {
     let bench = Bench::new();
-    let init = |first, second| bench.typed(&["init", "--also-passphrase"], &[(NEW, first), (AGAIN, second)]);
-    fails(init("elevenbytes", "elevenbytes"), 3, &["the passphrase has 11 bytes; at least 12 are needed"]);
-    fails(init(WORDS, "eleven lilac otters juggle loudly"), 2, &["the two are different", "nothing was changed"]);
+    let init = |answers: &[(&str, &str)]| bench.typed(&["init", "--also-passphrase"], answers);
+    // It is not asked for a second time.
+    let short = [(NEW, "elevenbytes")];
+    fails(init(&short), 2, &["the passphrase has 11 bytes; at least 12 are needed", "Choose a longer one"]);
+    let different = [(NEW, WORDS), (AGAIN, "eleven lilac otters juggle loudly")];
+    fails(init(&different), 2, &["the two are different", "nothing was changed"]);
     assert!(!bench.path("keyring").exists());
+    let resealed = Bench::with_key_file();
+    let before = resealed.keyring();
+    fails(resealed.typed(&["keyring", "reseal", "--to-passphrase"], &short), 2, &["the passphrase has 11 bytes"]);
+    assert_eq!(resealed.keyring(), before);
+}
+
+#[test]
+fn init_asks_for_no_passphrase_where_a_keyring_stands_already() {
+    let bench = Bench::with_key_file();
+    let before = bench.keyring();
+    let ended = bench.terminal(&["init", "--also-passphrase"]).finish(SOON).expect("ends without a word from anybody");
+    assert_eq!(ended.shown, "", "it asked");
+    fails(ended, 6, &["cannot make the keyring", "exists already and is left as it is"]);
+    assert_eq!(bench.keyring(), before);
+}
+
+#[test]
+fn the_terminal_is_as_it_was_after_a_prompt_and_after_ctrl_c_at_it() {
+    let bench = Bench::with_passphrase();
+    // Its own exit code, and whether the terminal has all its modes again.
+    let script = "before=$(stty -g); \"$@\"; code=$?; test \"$before\" = \"$(stty -g)\" && exit $code; stty -a; exit 99";
+    let ask = bench.words(&["keyring", "verify", "--ask-passphrase"]);
+    let arguments = [&["-c", script, "sh", text(binary())], &ask[..]].concat();
+    for (keys, code) in [(format!("{WORDS}\n"), 0), ("eleven li\u{3}".to_owned(), 130)] {
+        let mut terminal = Terminal::run("sh".as_ref(), &arguments).expect("starts");
+        terminal.wait_for(ASKED, SOON).expect("asked");
+        terminal.type_keys(&keys).expect("typed");
+        let ended = terminal.finish(SOON).expect("ends");
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert_eq!(ended.shown, "Passphrase: \r\n");
+    }
+}
+
+#[test]
+fn a_line_at_a_prompt_can_be_edited_and_two_can_be_pasted_and_none_is_cut() {
+    let bench = Bench::new();
+    let paste = |words: &[&str], prompt: &str, keys: &str| {
+        let mut terminal = bench.terminal(words);
+        terminal.wait_for(prompt, SOON).expect("asked");
+        terminal.type_keys(keys).expect("typed");
+        let ended = terminal.finish(SOON).expect("ends");
+        assert!(!ended.shown.contains("otters"), "{ended:?}");
+        ended
+    };
+    let both = paste(&["init", "--also-passphrase"], NEW, &format!("{WORDS}\n{WORDS}\n"));
+    assert_eq!((both.code, both.shown.as_str()), (Some(0), "New passphrase: \r\nOnce more: \r\n"), "{both:?}");
+    let ask = ["keyring", "verify", "--ask-passphrase"];
+    // The erase key, and the one that takes the whole line back.
+    let edited = paste(&ask, ASKED, &format!("wrong\u{15}{WORDS}x\u{7f}\n"));
+    assert_eq!(edited.code, Some(0), "{edited:?}");
+    fails(paste(&ask, ASKED, &format!("{WORDS}\u{4}")), 2, &["the terminal ended before the line did"]);
+    fails(paste(&ask, ASKED, &format!("{}\n", "otters".repeat(700))), 2, &["the line has more than 4094 bytes"]);
 }
 
 #[test]
@@ -303,19 +368,9 @@ fn reseal_wants_every_slot_named_and_changes_nothing_when_it_fails() {
 #[test]
 fn destroy_wants_what_opens_every_slot_for_it_changes_the_root_key() {
     let bench = Bench::with_passphrase();
-    let old = bench.versions()[0].0.clone();
-    let risk = ["--accept-risk", "a test: nothing was written"];
-    for step in [
-        &["rotate", "begin"][..],
-        &["rotate", "promote"],
-        &["rotate", "verify", &old, risk[0], risk[1]],
-        &["rotate", "disable", &old, risk[0], risk[1]],
-    ] {
-        let done = bench.run(step);
-        assert_eq!(done.code, 0, "{step:?}: {done:?}");
-    }
+    let old = bench.disable_first();
     let before = bench.keyring();
-    let destroy = ["rotate", "destroy", &old, "--yes-destroy", &old, risk[0], risk[1]];
+    let destroy = ["rotate", "destroy", &old, "--yes-destroy", &old, RISK[0], RISK[1]];
     bench.run(&destroy).fails(2, &["what opens the passphrase slot is not at hand", "--also-passphrase"]);
     assert_eq!(bench.keyring(), before);
 
@@ -369,18 +424,9 @@ fn absurd_costs_in_a_file_are_refused_before_any_memory_is_taken() {
 #[test]
 fn what_does_not_open_a_slot_never_takes_its_place_at_destroy() {
     let bench = Bench::with_passphrase();
-    let old = bench.versions()[0].0.clone();
-    let risk = ["--accept-risk", "a test: nothing was written"];
-    for step in [
-        &["rotate", "begin"][..],
-        &["rotate", "promote"],
-        &["rotate", "verify", &old, risk[0], risk[1]],
-        &["rotate", "disable", &old, risk[0], risk[1]],
-    ] {
-        assert_eq!(bench.run(step).code, 0, "{step:?}");
-    }
+    let old = bench.disable_first();
     let before = bench.keyring();
-    let destroy = ["rotate", "destroy", &old, "--yes-destroy", &old, risk[0], risk[1], "--also-passphrase"];
+    let destroy = ["rotate", "destroy", &old, "--yes-destroy", &old, RISK[0], RISK[1], "--also-passphrase"];
     let mistyped = bench.typed(&destroy, &[(ASKED, "eleven lilac otters juggle loudly")]);
     fails(mistyped, 3, &["what was given does not open the keyring's passphrase slot", "nothing was changed"]);
     write(&bench.path("other.key"), [9; 32], 0o400);

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::ground::{Files, Ground};
+use super::ground::{Files, Ground, RECIPIENT};
 
 const RISK: [&str; 2] = ["--accept-risk", "a keyring of a test"];
 
@@ -42,6 +42,8 @@ pub(crate) struct Stations {
     pub(crate) disabled: Files,
     /// The full key_id of version 1.
     pub(crate) old: String,
+    /// An export of the last of them, and its digest.
+    pub(crate) export: (Vec<u8>, String),
 }
 
 /// Made once, by the commands themselves.
@@ -59,13 +61,19 @@ pub(crate) fn stations() -> &'static Stations {
         let with_risk = |step: &str| take(&[&["rotate", step, &old], &RISK[..]].concat());
         let (staged, promoted) = (take(&["rotate", "begin"]), take(&["rotate", "promote"]));
         let (verified, disabled) = (with_risk("verify"), with_risk("disable"));
-        Stations { first, staged, promoted, verified, disabled, old }
+        let exported =
+            ground.json(&["keyring", "export", "--to", RECIPIENT, "--output-file", "DIR/out.age", "--config", "DIR/config.toml"]);
+        let digest = exported["digest"].as_str().expect("digest").to_owned();
+        let export = (std::fs::read(ground.path("out.age")).expect("read"), digest);
+        Stations { first, staged, promoted, verified, disabled, old, export }
     })
 }
 
 /// Every command that changes a keyring or what was seen of it.
 pub(crate) fn all() -> Vec<Case> {
-    let Stations { first, staged, promoted, verified, disabled, old } = stations();
+    let Stations { first, staged, promoted, verified, disabled, old, export: (export, digest) } = stations();
+    let with_export = |files: &Files| Files { export: Some(export.clone()), ..files.clone() };
+    let import = ["keyring", "import", "DIR/in.age", "--identity", "DIR/identity"];
     let case = |name, words: &[&str], before: &Files| Case {
         name,
         words: [words, &["--config", "DIR/config.toml"]].concat().into_iter().map(str::to_owned).collect(),
@@ -89,6 +97,13 @@ pub(crate) fn all() -> Vec<Case> {
             again: (3, "this is not the secret that the keyring's key-file slot was made with"),
             ..case("keyring reseal", &["keyring", "reseal", "--to-key-file", "DIR/new.key"], disabled)
         },
+        // To standard output, in one write; what a file needs besides is in export.rs.
+        Case {
+            again: (0, "exported again"),
+            ..case("keyring export", &["keyring", "export", "--to", RECIPIENT, "--output", "json"], promoted)
+        },
+        case("first keyring import", &[&import[..], &["--digest", digest]].concat(), &with_export(&Files::default())),
+        case("keyring import", &import, &with_export(first)),
         Case {
             target: "state/seen",
             again: (0, "accepted"),

@@ -26,6 +26,9 @@ fn a_damaged_keyring_is_refused_by_every_command_and_left_as_it_is() {
         ground.write("keyring", &bytes);
         for case in all() {
             let Case { name: command, words, .. } = &case;
+            if let Some(export) = &case.before.export {
+                ground.write("in.age", export);
+            }
             let ran = ground.run(words);
             let code = if *command == "init" { 6 } else { 3 };
             assert_eq!(ran.ending(), format!("exit {code}"), "{command} on a keyring that is {name}: {ran:?}");

@@ -1,5 +1,7 @@
 //! The plugin's own writing, what it has seen: killed at each step of it, it starts again and remembers the old or the new.
 
+use std::path::PathBuf;
+
 use keywright_testbed::plugin::Plugin;
 use keywright_testbed::process::{Process, ending};
 
@@ -10,23 +12,27 @@ use super::trace::{Call, calls, fault, strace};
 const SERVE: [&str; 3] = ["serve", "--config", "DIR/config.toml"];
 
 /// strace looks at these files alone, and counts calls on them alone: other threads write the log at the same time.
-fn on_seen(ground: &Ground) -> Vec<String> {
-    let paths = ["state", "state/seen", "state/.seen.new", "state/.seen.lock"];
-    paths.iter().flat_map(|name| ["-P".to_owned(), ground.path(name).display().to_string()]).collect()
+fn on_seen(ground: &Ground) -> Vec<PathBuf> {
+    ["state", "state/seen", "state/.seen.new", "state/.seen.lock"].map(|name| ground.path(name)).to_vec()
 }
 
 fn serve(ground: &Ground, more: &[&str]) -> Process {
-    let paths = on_seen(ground);
-    let more: Vec<&str> = paths.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    serve_watched(ground, &on_seen(ground), more)
+}
+
+/// Starts the plugin under strace, which looks at `paths` alone; `more` are further arguments of strace.
+pub(crate) fn serve_watched(ground: &Ground, paths: &[PathBuf], more: &[&str]) -> Process {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let more: Vec<&str> = paths.iter().flat_map(|path| ["-P", path]).chain(more.iter().copied()).collect();
     Process::spawn("keywright", &mut strace(ground, &ground.arguments(&SERVE), &more)).expect("starts")
 }
 
-fn ready(process: &Process) {
+pub(crate) fn ready(process: &Process) {
     process.err().wait_for(0, SOON, "the plugin is ready", |line| line.contains(" INFO ready ")).expect("ready");
 }
 
 /// Ends the plugin under strace, which ends with it. strace itself would leave it behind.
-fn stop(ground: &Ground, mut process: Process) {
+pub(crate) fn stop(ground: &Ground, mut process: Process) {
     let status = ground.json(&["status", "--config", "DIR/config.toml"]);
     assert_eq!(status["healthz"], "ok");
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.pid())).expect("children");

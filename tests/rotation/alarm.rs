@@ -124,3 +124,34 @@ fn a_restart_with_an_older_copy_is_refused_until_the_restore_is_accepted() {
     rotated.place.loaded();
     rotated.serves();
 }
+
+#[test]
+fn a_restart_with_another_keyring_in_the_place_of_ours_is_refused_until_it_is_accepted() {
+    let mut rotated = rotated();
+    rotated.plugin.stop(SOON).expect("stops");
+    let ours = rotated.place.json(&["keyring", "show"])["keyring"].as_str().expect("text").to_owned();
+    let stranger = Place::configured("", &[]);
+    let theirs = stranger.json(&["keyring", "show"])["keyring"].as_str().expect("text").to_owned();
+    let good = rotated.place.bytes();
+    rotated.place.replace(&stranger.bytes());
+    let cause = format!("the file holds keyring {theirs}; keyring {ours} was seen here");
+    let next = "keywright keyring accept-restore";
+    let serve = || crate::common::run(&["serve", "--config", &rotated.place.names()[1]]);
+    serve().fails(3, &[&cause, next]);
+    // Neither does a command build on it.
+    rotated.place.run(&["rotate", "begin"]).fails(3, &[&cause, next]);
+    rotated.place.run(&["keyring", "verify"]).fails(4, &[&cause, next]);
+    assert_eq!(rotated.place.bytes(), stranger.bytes());
+
+    rotated.place.run(&["keyring", "accept-restore"]).succeeds();
+    let mut plugin = rotated.place.serve();
+    assert_eq!(plugin.ready().expect("ready"), stranger.key_ids()[0]);
+    plugin.stop(SOON).expect("stops");
+    // A new one in its place is another one too, and whoever makes it is told so.
+    std::fs::remove_file(rotated.place.keyring()).expect("remove");
+    let made = crate::common::run(&["init", "--config", &rotated.place.names()[1]]).succeeds();
+    assert!(made.contains("has seen another keyring") && made.contains(next), "{made}");
+    // From now on so is ours.
+    rotated.place.replace(&good);
+    serve().fails(3, &[&format!("the file holds keyring {ours}; keyring {theirs} was seen here")]);
+}

@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use keywright::protocol::v2::key_management_service_client::KeyManagementServiceClient;
 use keywright::protocol::v2::{DecryptRequest, EncryptRequest, StatusRequest};
 use keywright_testbed::plugin::Plugin;
+pub(crate) use keywright_testbed::ran::Ran;
 use keywright_testbed::wait;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,46 +35,9 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// What a command did.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ran {
-    /// Asserts the exit code and that standard error has each of `texts` and a next step.
-    pub(crate) fn fails(self, code: i32, texts: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        for text in texts {
-            assert!(self.err.contains(text), "{text:?} is missing in {}", self.err);
-        }
-        assert!(self.err.contains("\n  next: "), "no next step in {}", self.err);
-    }
-
-    /// Asserts success and gives standard output.
-    pub(crate) fn succeeds(self) -> String {
-        assert_eq!(self.code, 0, "{self:?}");
-        self.out
-    }
-
-    /// Standard output as JSON.
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
-
 /// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Ran {
-    let mut command = Command::new(binary());
-    let Output { status, stdout, stderr } =
-        command.args(arguments).env_remove("CREDENTIALS_DIRECTORY").stdin(Stdio::null()).output().expect("runs");
-    Ran {
-        code: status.code().expect("ends by itself"),
-        out: String::from_utf8(stdout).expect("text"),
-        err: String::from_utf8(stderr).expect("text"),
-    }
+    Ran::of(Command::new(binary()).args(arguments).env_remove("CREDENTIALS_DIRECTORY")).expect("ends by itself")
 }
 
 /// A keyring, and how commands are told of it.

@@ -10,17 +10,17 @@ use serde_json::json;
 use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
-use super::super::place::{self, Place};
-use super::super::rotate;
+use super::super::{rotate, target};
 use super::terminal::{self, Terminal};
 use crate::entropy::OsEntropy;
 use crate::export::Export;
 use crate::export::age::{self, AgeError, Recipients, To};
-use crate::export::deliver::Prepared;
+use crate::export::deliver::{Prepared, PublishError};
+use crate::export::ssh::SshError;
 use crate::keyring::document::{Time, Why};
 use crate::keyring::history::Digest;
 use crate::keyring::rotation;
-use crate::keyring::store::{ChangeError, Changing};
+use crate::keyring::store::{self, ChangeError, Changing};
 
 #[derive(Args)]
 #[command(
@@ -30,19 +30,15 @@ output and the rest to standard error.
 
 Examples:
   keywright keyring export --config FILE --to age1... --to age1... --output-file keyring.age
+  keywright keyring export --config FILE --to \"$(cat id_ed25519.pub)\" --output-file keyring.age
   keywright keyring export --config FILE --passphrase --output-file keyring.age
   keywright keyring export --config FILE --to age1... | ssh cp-2 'cat > keyring.age'"
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    place: place::Arguments,
-    #[command(flatten)]
-    output: output::Arguments,
-    /// Open the keyring by a passphrase from the terminal
-    #[arg(long)]
-    ask_passphrase: bool,
-    /// An age recipient (age1..., X25519 or a plugin's) that can open the export; any one is enough
-    #[arg(long, value_name = "AGE_RECIPIENT", num_args = 1.., required_unless_present_any = ["passphrase", "passphrase_file"])]
+    target: target::Arguments,
+    /// Who can open the export: age1... (X25519 or a plugin's) or a line of an SSH .pub file; any one is enough
+    #[arg(long, value_name = "RECIPIENT", num_args = 1.., required_unless_present_any = ["passphrase", "passphrase_file"])]
     to: Vec<String>,
     /// Encrypt it by a passphrase alone; asked for at the terminal
     #[arg(long, conflicts_with_all = ["to", "passphrase_file"])]
@@ -63,7 +59,7 @@ const ATTEMPTED: &str = "export the keyring";
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     match export(&arguments) {
         Ok(done) if arguments.output_file.is_none() && !arguments.dry_run => hand_out(&arguments, &done),
-        outcome => arguments.output.show(outcome.map(|done| done.answer)),
+        outcome => arguments.target.show(outcome.map(|done| done.answer)),
     }
 }
 
@@ -75,25 +71,28 @@ struct Done {
 }
 
 fn export(arguments: &Arguments) -> Result<Done, Failure> {
-    let named = arguments.place.resolve().and_then(Place::named)?;
+    let named = arguments.target.named()?;
     // Everything that can be wrong with the request comes before the keyring is touched.
-    let to = if arguments.passphrase {
-        To::Passphrase(terminal::ask("New passphrase of the export: ", true)?)
-    } else if let Some(path) = &arguments.passphrase_file {
-        To::Passphrase(terminal::passphrase_file(path)?)
-    } else {
-        To::Recipients(Recipients::parse(&arguments.to).map_err(|e| age_failure(&e))?)
-    };
-    let opener = named.opener(arguments.ask_passphrase)?;
-    let changed = |error: ChangeError| {
-        let exit = match &error {
-            ChangeError::Write(crate::durable::WriteError::Busy(_)) => Exit::Refused,
-            ChangeError::Write(_) => Exit::Runtime,
-            ChangeError::Load(_) | ChangeError::Step(_) | ChangeError::TooLarge => Exit::Configuration,
-        };
-        Failure::new(exit, ATTEMPTED, &error, advice::change(&error))
-    };
+    let recipients = Recipients::parse(&arguments.to).map_err(|e| age_failure(&e))?;
+    if let Some(path) = arguments.output_file.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+        return Err(unwritten(path, &std::io::ErrorKind::AlreadyExists.into(), None));
+    }
+    let from_file = arguments.passphrase_file.as_deref().map(terminal::passphrase_file).transpose()?;
+    if let Some(passphrase) = &from_file {
+        age::check_passphrase(passphrase).map_err(|e| age_failure(&e))?;
+    }
+    let opener = arguments.target.opener(&named)?;
+    let changed = |error: ChangeError| advice::changed(ATTEMPTED, &error);
     let broken = |error| Failure::new(Exit::Configuration, ATTEMPTED, error, "Restore the keyring file from its backup.");
+    let to = match from_file {
+        Some(passphrase) => To::Passphrase(passphrase),
+        None if arguments.passphrase && !arguments.dry_run => {
+            // Nobody chooses a passphrase for a keyring that does not load. It is not locked meanwhile: a person takes their time.
+            store::read(&named.source.path, &opener).map_err(|e| changed(e.into()))?;
+            To::Passphrase(terminal::ask("New passphrase of the export: ", true)?)
+        }
+        None => To::Recipients(recipients),
+    };
     let mut changing = Changing::begin(&named.source.path, &opener).map_err(changed)?;
     rotate::check_seen(&named, &changing, &|| ATTEMPTED.to_owned())?;
     let opened = &mut changing.opened;
@@ -127,14 +126,14 @@ fn export(arguments: &Arguments) -> Result<Done, Failure> {
     if arguments.dry_run {
         return Ok(done(vec![], "would be done; nothing was changed (--dry-run)", false));
     }
-    let armored = age::encrypt(&export.text, &to, Terminal).map_err(|e| age_failure(&e))?;
+    let armored = age::encrypt(&export.text, &to, Terminal::Plugin).map_err(|e| age_failure(&e))?;
     let prepared =
         arguments.output_file.as_deref().map(|path| Prepared::write(path, &armored).map_err(|e| unwritten(path, &e, None))).transpose()?;
     if !recorded {
         changing.adopt(&named.source.path, &[opener], &OsEntropy).map_err(changed)?;
     }
     if let (Some(prepared), Some(path)) = (prepared, &arguments.output_file) {
-        prepared.publish().map_err(|e| unwritten(path, &e, Some(digest)))?;
+        prepared.publish().map_err(|e| unpublished(path, e, digest))?;
     }
     let result =
         if recorded { "exported again; nothing has changed since the last export" } else { "exported, and recorded in the keyring" };
@@ -146,18 +145,29 @@ fn hand_out(arguments: &Arguments, done: &Done) -> Result<(), Failure> {
     let mut json = done.answer.json.clone();
     json["export"] = String::from_utf8_lossy(&done.armored).into_owned().into();
     let whole = format!("{json:#}\n");
-    let bytes = if arguments.output.is_json() { whole.as_bytes() } else { &done.armored };
+    let bytes = if arguments.target.output.is_json() { whole.as_bytes() } else { &done.armored };
     let mut out = std::io::stdout().lock();
     // Unlike other output this must arrive: the keyring says by now that there is an export.
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| unwritten(Path::new("standard output"), &e, Some(done.digest)))?;
-    if !arguments.output.is_json() {
+    if !arguments.target.output.is_json() {
         let _ = std::io::stderr().write_all(done.answer.text.as_bytes());
     }
     Ok(())
 }
 
+fn unpublished(path: &Path, error: PublishError, digest: Digest) -> Failure {
+    match error {
+        PublishError::NotNamed(error) => unwritten(path, &error, Some(digest)),
+        PublishError::NotDurable(_) => {
+            let next = format!("The export {digest} is whole. See to the disk, or copy the file to another one, before you rely on it.");
+            Failure::new(Exit::Runtime, format!("sync the folder of {}", path.display()), error, next)
+        }
+    }
+}
+
 fn unwritten(path: &Path, error: &std::io::Error, recorded: Option<Digest>) -> Failure {
-    let exit = if error.kind() == std::io::ErrorKind::AlreadyExists { Exit::Refused } else { Exit::Runtime };
+    let refused = [std::io::ErrorKind::AlreadyExists, std::io::ErrorKind::ResourceBusy].contains(&error.kind());
+    let exit = if refused { Exit::Refused } else { Exit::Runtime };
     let next = match recorded {
         Some(digest) => {
             format!("The keyring records the export {digest}, and it was written nowhere: run the command again, it gives the same one.")
@@ -170,7 +180,17 @@ fn unwritten(path: &Path, error: &std::io::Error, recorded: Option<Digest>) -> F
 /// What is wrong with what was given to age, or with what age was given.
 pub(super) fn age_failure(error: &AgeError) -> Failure {
     let (exit, next) = match error {
-        AgeError::Recipient(_) | AgeError::Ssh => (Exit::Usage, "Give what `age-keygen -y` or a plugin prints: --to age1... ."),
+        AgeError::Recipient(_) => (
+            Exit::Usage,
+            "Give what `age-keygen -y` or a plugin prints: --to age1...; or a line of a .pub file: --to \"ssh-ed25519 AAAA...\".",
+        ),
+        AgeError::SshRecipient(SshError::NotPublic) => {
+            (Exit::Usage, "Give one .pub file at a time, in quotes: --to \"$(cat id_ed25519.pub)\".")
+        }
+        AgeError::SshRecipient(_) => {
+            (Exit::Usage, "Make a key that can: `age-keygen`, or `ssh-keygen -t ed25519`. The keyring is as it was.")
+        }
+        AgeError::SshIdentity(error) => ssh_identity(error),
         AgeError::NoPlugin(_) => {
             (Exit::Usage, "Install the plugin where this command finds it; it is run as the user that runs the command.")
         }
@@ -186,8 +206,23 @@ pub(super) fn age_failure(error: &AgeError) -> Failure {
         AgeError::NotAge(_) | AgeError::Damaged(_) => (Exit::Configuration, "Take another copy of the export. Nothing was changed."),
     };
     let attempted = match error {
-        AgeError::Recipient(_) | AgeError::Ssh | AgeError::NoPlugin(_) | AgeError::Passphrase | AgeError::Encrypt(_) => "use age",
+        AgeError::Recipient(_) | AgeError::SshRecipient(_) | AgeError::NoPlugin(_) | AgeError::Passphrase | AgeError::Encrypt(_) => {
+            "use age"
+        }
         _ => "open the export",
     };
     Failure::new(exit, attempted, error, next)
+}
+
+fn ssh_identity(error: &SshError) -> (Exit, &'static str) {
+    match error {
+        SshError::Pem | SshError::Cipher(_) | SshError::Rounds(_) => {
+            (Exit::Configuration, "Write a copy of the key in the present format: ssh-keygen -p -f COPY. Nothing was changed.")
+        }
+        SshError::NobodyToAsk => (Exit::Usage, "Run the command at a terminal."),
+        SshError::Passphrase => {
+            (Exit::Configuration, "Try again with the passphrase of the key; `ssh-keygen -y -f FILE` tells whether it is the one.")
+        }
+        _ => (Exit::Configuration, "Give the key of one of the recipients that it was exported to: --identity FILE."),
+    }
 }

@@ -10,24 +10,23 @@ use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
 use super::super::place::{self, Named, Place};
-use super::super::rotate;
+use super::super::{rotate, target};
 use super::export::age_failure;
 use super::terminal::{self, Terminal};
-use crate::durable::WriteError;
 use crate::entropy::OsEntropy;
-use crate::export::age::{self, By};
-use crate::export::{self, Export, ExportError, FollowError, Follows};
+use crate::export::age::{self, AgeError, By, Kind};
+use crate::export::{self, Export, ExportError, FollowError, Follows, ssh};
 use crate::keyring::create;
 use crate::keyring::history::Digest;
 use crate::keyring::seal::Opener;
-use crate::keyring::seen::Seen;
+use crate::keyring::seen::{Seen, SeenError};
 use crate::keyring::store::{self, ChangeError, Changing, Opened};
 use crate::unseal;
 
 /// How an export is opened, and which one it must be.
 #[derive(Args)]
 pub(super) struct Opening {
-    /// Open the export by this age identity file
+    /// Open the export by this age identity file, or SSH private key
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// Open the export by its passphrase; asked for at the terminal
@@ -59,14 +58,9 @@ pub(super) struct Arguments {
     /// The export; `-` is standard input
     file: PathBuf,
     #[command(flatten)]
-    place: place::Arguments,
-    #[command(flatten)]
-    output: output::Arguments,
+    target: target::Arguments,
     #[command(flatten)]
     opening: Opening,
-    /// Open the keyring that stands there by a passphrase from the terminal
-    #[arg(long)]
-    ask_passphrase: bool,
     /// Open the keyring by a passphrase too; asked for at the terminal
     #[arg(long)]
     also_passphrase: bool,
@@ -82,7 +76,7 @@ const ATTEMPTED: &str = "import the export";
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let outcome = import(&arguments);
-    arguments.output.show(outcome)
+    arguments.target.show(outcome)
 }
 
 /// `keyring verify --export FILE`: decrypts, parses and proves it, and keeps nothing.
@@ -110,22 +104,31 @@ pub(super) fn verify(file: &Path, opening: &Opening) -> Result<Answer, Failure> 
 
 /// The keyring in the export, every key of it proved. `damaged` is how a file ends the command that is no sound export.
 fn open(file: &Path, opening: &Opening, attempted: &str, damaged: Exit) -> Result<(Export, Opened), Failure> {
-    let by = match (&opening.identity, &opening.passphrase_file) {
-        (Some(path), _) => By::Identities(terminal::private(path, "read the identity")?),
-        (None, Some(path)) => By::Passphrase(terminal::passphrase_file(path)?),
-        (None, None) if opening.passphrase => By::Passphrase(terminal::ask("Passphrase of the export: ", false)?),
-        (None, None) => {
-            let next = "Say --identity FILE, --passphrase or --passphrase-file FILE.";
-            return Err(Failure::new(Exit::Usage, attempted, "nothing was named that opens it", next));
-        }
-    };
+    let by_passphrase = opening.passphrase || opening.passphrase_file.is_some();
+    if opening.identity.is_none() && !by_passphrase {
+        let next = "Say --identity FILE, --passphrase or --passphrase-file FILE.";
+        return Err(Failure::new(Exit::Usage, attempted, "nothing was named that opens it", next));
+    }
+    // Nobody types a passphrase for a file that is no export, or that it does not open.
     let bytes = contents(file).map_err(|e| {
         Failure::new(Exit::Usage, format!("read the export {}", file.display()), e, "Name a file that `keywright keyring export` wrote.")
     })?;
-    let text = age::decrypt(&bytes, &by, Terminal).map_err(|e| {
+    let unopened = |e: AgeError| {
         let failure = age_failure(&e);
         Failure { exit: if matches!(failure.exit, Exit::Configuration) { damaged } else { failure.exit }, ..failure }
-    })?;
+    };
+    let wanted = if by_passphrase { Kind::Passphrase } else { Kind::Recipients };
+    Kind::of(&bytes).and_then(|kind| kind.expect(wanted)).map_err(unopened)?;
+    let (by, terminal) = match (&opening.identity, &opening.passphrase_file) {
+        (Some(path), _) => {
+            let content = terminal::private(path, "read the identity")?;
+            let terminal = if ssh::is_private_key(&content) { Terminal::SshKey } else { Terminal::Plugin };
+            (By::Identities(content), terminal)
+        }
+        (None, Some(path)) => (By::Passphrase(terminal::passphrase_file(path)?), Terminal::Plugin),
+        (None, None) => (By::Passphrase(terminal::ask("Passphrase of the export: ", false)?), Terminal::Plugin),
+    };
+    let text = age::decrypt(&bytes, &by, terminal).map_err(unopened)?;
     let refuse = |error: ExportError| {
         let (exit, next) = match &error {
             ExportError::Digest { .. } => (Exit::Refused, "Compare with what the export printed. Do not import what nobody can vouch for."),
@@ -154,7 +157,7 @@ fn contents(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn import(arguments: &Arguments) -> Result<Answer, Failure> {
-    let place = arguments.place.resolve()?;
+    let place = arguments.target.place.resolve()?;
     let machine_bound = matches!(&place, Place::Config(config) if config.machine_bound);
     if let Place::Dev(folder) = &place
         && !arguments.dry_run
@@ -162,17 +165,23 @@ fn import(arguments: &Arguments) -> Result<Answer, Failure> {
         folder.create()?;
     }
     let named = place.named()?;
-    let (export, theirs) = open(&arguments.file, &arguments.opening, ATTEMPTED, Exit::Configuration)?;
     // A link or anything else that stands there counts: it is looked at by who opens it.
-    if named.source.path.symlink_metadata().is_ok() {
-        into(arguments, &named, &export, theirs)
-    } else {
-        first(arguments, &named, machine_bound, &export, theirs)
+    let is_there = named.source.path.symlink_metadata().is_ok();
+    if !is_there {
+        check_first(arguments, machine_bound)?;
     }
+    // What is missing here is told before anything is asked: key files, but no passphrase yet.
+    if !arguments.target.ask_passphrase {
+        arguments.target.opener(&named)?;
+    }
+    let key_files = arguments.also_key_file.iter().map(|path| unseal::key_file(path).map_err(|e| place::unseal_failure(&e)));
+    let also = key_files.collect::<Result<Vec<_>, _>>()?;
+    let (export, theirs) = open(&arguments.file, &arguments.opening, ATTEMPTED, Exit::Configuration)?;
+    if is_there { into(arguments, &named, &export, theirs, also) } else { first(arguments, &named, &export, theirs, also) }
 }
 
-/// Makes the keyring of this node.
-fn first(arguments: &Arguments, named: &Named, machine_bound: bool, export: &Export, mut theirs: Opened) -> Result<Answer, Failure> {
+/// What can be wrong with a first import before its export is opened.
+fn check_first(arguments: &Arguments, machine_bound: bool) -> Result<(), Failure> {
     if machine_bound && !arguments.also_passphrase && arguments.also_key_file.is_empty() {
         return Err(Failure::new(
             Exit::Refused,
@@ -181,33 +190,47 @@ fn first(arguments: &Arguments, named: &Named, machine_bound: bool, export: &Exp
             "Add --also-passphrase or --also-key-file FILE; or say `machine_bound = false` in [seal] if you keep the credential elsewhere too.",
         ));
     }
+    if arguments.opening.digest.is_none() && !terminal::somebody_is_there() { Err(no_digest()) } else { Ok(()) }
+}
+
+fn no_digest() -> Failure {
+    let next = "Give what `keyring export` printed: --digest DIGEST. An age file does not say who wrote it.";
+    Failure::new(Exit::Usage, ATTEMPTED, "a first import needs the digest of the export", next)
+}
+
+/// Makes the keyring of this node.
+fn first(arguments: &Arguments, named: &Named, export: &Export, mut theirs: Opened, also: Vec<Opener>) -> Result<Answer, Failure> {
     if arguments.opening.digest.is_none() {
         let question = format!("There is no keyring yet to compare with. Did `keyring export` print the digest {}?", export.digest);
         if !terminal::says_yes(&question) {
-            let next = "Give what `keyring export` printed: --digest DIGEST. An age file does not say who wrote it.";
-            return Err(Failure::new(Exit::Usage, ATTEMPTED, "a first import needs the digest of the export", next));
+            return Err(no_digest());
         }
     }
     let mut openers = vec![named.opener(false)?];
-    openers.append(&mut also(arguments, true)?);
+    openers.extend(also);
+    openers.extend(passphrase(arguments, true)?);
     theirs.keys =
         create::change_root(&mut theirs.document, &theirs.keys, &openers, &OsEntropy).map_err(|e| changed(ChangeError::Load(e.into())))?;
     if !arguments.dry_run {
         store::create_imported(&named.source.path, &theirs, &openers, &OsEntropy).map_err(changed)?;
     }
     // What the plugin of this node saw before, if it had this keyring once: a backup is older than what was lost.
-    let behind = Seen::read(&named.source.state_dir).ok().flatten().is_some_and(|seen| seen.check(&theirs.document).is_err());
-    let next = if behind {
-        "the plugin of this node has seen a newer keyring: keywright keyring accept-restore; keys that were made since are not in this one"
-    } else {
-        "keywright serve; destroy what is left of the decrypted export, if there is anything"
+    let seen = Seen::read(&named.source.state_dir).ok().flatten();
+    let next = match seen.and_then(|seen| seen.admit(&theirs.document).err()) {
+        Some(SeenError::OtherKeyring { .. }) => {
+            "the plugin of this node has seen another keyring: keywright keyring accept-restore, if this one is to take its place"
+        }
+        Some(_) => {
+            "the plugin of this node has seen a newer keyring: keywright keyring accept-restore; keys that were made since are not in this one"
+        }
+        None => "keywright serve; destroy what is left of the decrypted export, if there is anything",
     };
     Ok(answer(named, export, &theirs, &said(arguments, "a keyring was made"), !arguments.dry_run, next))
 }
 
 /// Brings the keyring that stands there to the state of the export.
-fn into(arguments: &Arguments, named: &Named, export: &Export, theirs: Opened) -> Result<Answer, Failure> {
-    let opener = named.opener(arguments.ask_passphrase)?;
+fn into(arguments: &Arguments, named: &Named, export: &Export, theirs: Opened, also: Vec<Opener>) -> Result<Answer, Failure> {
+    let opener = arguments.target.opener(named)?;
     let mut changing = Changing::begin(&named.source.path, &opener).map_err(changed)?;
     rotate::check_seen(named, &changing, &|| ATTEMPTED.to_owned())?;
     store::prove(&changing.opened, &OsEntropy).map_err(|e| changed(e.into()))?;
@@ -225,7 +248,8 @@ fn into(arguments: &Arguments, named: &Named, export: &Export, theirs: Opened) -
         Follows::Later { destroys } => destroys,
     };
     let mut openers = vec![opener];
-    openers.append(&mut also(arguments, false)?);
+    openers.extend(also);
+    openers.extend(passphrase(arguments, false)?);
     let opened = &mut changing.opened;
     let broken = |error| Failure::new(Exit::Configuration, ATTEMPTED, error, "Restore the keyring file from its backup.");
     export::carry_over(theirs, opened, &OsEntropy).map_err(broken)?;
@@ -246,16 +270,9 @@ fn into(arguments: &Arguments, named: &Named, export: &Export, theirs: Opened) -
     Ok(answer)
 }
 
-/// The further ways to open the keyring that were named.
-fn also(arguments: &Arguments, new: bool) -> Result<Vec<Opener>, Failure> {
-    let mut openers = Vec::new();
-    for path in &arguments.also_key_file {
-        openers.push(unseal::key_file(path).map_err(|e| place::unseal_failure(&e))?);
-    }
-    if arguments.also_passphrase {
-        openers.push(place::ask_passphrase(new)?);
-    }
-    Ok(openers)
+/// The passphrase that is to open the keyring too, if there is one.
+fn passphrase(arguments: &Arguments, new: bool) -> Result<Option<Opener>, Failure> {
+    arguments.also_passphrase.then(|| place::ask_passphrase(new)).transpose()
 }
 
 /// What was done, or would be.
@@ -287,12 +304,7 @@ fn answer(named: &Named, export: &Export, opened: &Opened, result: &str, changed
 }
 
 fn changed(error: ChangeError) -> Failure {
-    let exit = match &error {
-        ChangeError::Write(WriteError::Exists(_) | WriteError::Busy(_)) => Exit::Refused,
-        ChangeError::Write(_) => Exit::Runtime,
-        ChangeError::Load(_) | ChangeError::Step(_) | ChangeError::TooLarge => Exit::Configuration,
-    };
-    Failure::new(exit, ATTEMPTED, &error, advice::change(&error))
+    advice::changed(ATTEMPTED, &error)
 }
 
 fn refused(error: &FollowError) -> Failure {

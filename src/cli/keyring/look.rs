@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
-use super::super::place::{Named, Place};
-use super::Common;
+use super::super::place::Named;
+use super::super::target;
 use crate::entropy::OsEntropy;
 use crate::key_id::sha256_form;
 use crate::keyring::document::Document;
@@ -14,35 +14,35 @@ use crate::keyring::seen::Seen;
 use crate::keyring::store::{self, Opened};
 
 /// Reads and authenticates the keyring.
-pub(in crate::cli) fn read(named: &Named, ask_passphrase: bool) -> Result<Opened, Failure> {
+pub(in crate::cli) fn read(target: &target::Arguments, named: &Named) -> Result<Opened, Failure> {
     let path = &named.source.path;
-    store::read(path, &named.opener(ask_passphrase)?)
+    store::read(path, &target.opener(named)?)
         .map_err(|e| Failure::new(Exit::Configuration, format!("open the keyring {}", path.display()), &e, advice::load(&e)))
 }
 
-pub(super) fn list(common: Common) -> Result<(), Failure> {
-    let outcome = common.place.resolve().and_then(Place::named).and_then(|named| {
-        let opened = read(&named, common.ask_passphrase)?;
+pub(super) fn list(target: &target::Arguments) -> Result<(), Failure> {
+    let outcome = target.named().and_then(|named| {
+        let opened = read(target, &named)?;
         Ok(Answer { text: versions_table(&opened.document), json: versions_json(&opened.document) })
     });
-    common.output.show(outcome)
+    target.show(outcome)
 }
 
-pub(super) fn show(common: Common) -> Result<(), Failure> {
-    let outcome = common.place.resolve().and_then(Place::named).and_then(|named| {
-        let opened = read(&named, common.ask_passphrase)?;
+pub(super) fn show(target: &target::Arguments) -> Result<(), Failure> {
+    let outcome = target.named().and_then(|named| {
+        let opened = read(target, &named)?;
         Ok(shown(&named, &opened.document))
     });
-    common.output.show(outcome)
+    target.show(outcome)
 }
 
-pub(super) fn verify(common: Common) -> Result<(), Failure> {
-    let outcome = common.place.resolve().and_then(Place::named).and_then(|named| {
-        let opened = read(&named, common.ask_passphrase)?;
+pub(super) fn verify(target: &target::Arguments) -> Result<(), Failure> {
+    let outcome = target.named().and_then(|named| {
+        let opened = read(target, &named)?;
         let path = &named.source.path;
         let bad = |why: &dyn std::fmt::Display, next| Failure::new(Exit::CheckFailed, format!("verify {}", path.display()), why, next);
         let keyring = store::prove(&opened, &OsEntropy).map_err(|e| bad(&e, advice::load(&e)))?;
-        let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.check(&opened.document)));
+        let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.admit(&opened.document)));
         seen.map_err(|e| bad(&e, advice::seen(&e)))?;
         let text = output::pairs([
             ("keyring", path.display().to_string()),
@@ -55,7 +55,7 @@ pub(super) fn verify(common: Common) -> Result<(), Failure> {
         });
         Ok(Answer { text, json })
     });
-    common.output.show(outcome)
+    target.show(outcome)
 }
 
 /// One row for each version.

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
-use super::super::place::{self, Place};
+use super::super::place;
 use super::super::rotate::check_seen;
+use super::super::target;
 use crate::entropy::OsEntropy;
 use crate::keyring::create;
 use crate::keyring::document::{Time, Why};
@@ -29,12 +30,7 @@ Examples:
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    place: place::Arguments,
-    #[command(flatten)]
-    output: output::Arguments,
-    /// Open the keyring by a passphrase from the terminal
-    #[arg(long)]
-    ask_passphrase: bool,
+    target: target::Arguments,
     /// Open it now by this key file, in place of what the configuration says
     #[arg(long, value_name = "FILE", conflicts_with = "ask_passphrase")]
     from_key_file: Option<PathBuf>,
@@ -54,12 +50,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let outcome = reseal(&arguments);
-    arguments.output.show(outcome)
+    arguments.target.show(outcome)
 }
 
 fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
     let attempted = "seal the keyring anew";
-    let named = arguments.place.resolve().and_then(Place::named)?;
+    let named = arguments.target.named()?;
     let unsealed = |e| place::unseal_failure(&e);
     let mut openers = Vec::new();
     for path in &arguments.to_key_file {
@@ -83,16 +79,9 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let old = match &arguments.from_key_file {
         Some(path) => unseal::key_file(path).map_err(unsealed)?,
-        None => named.opener(arguments.ask_passphrase)?,
+        None => arguments.target.opener(&named)?,
     };
-    let changed = |e: ChangeError| {
-        let exit = match &e {
-            ChangeError::Write(crate::durable::WriteError::Busy(_)) => Exit::Refused,
-            ChangeError::Write(_) => Exit::Runtime,
-            ChangeError::Load(_) | ChangeError::Step(_) | ChangeError::TooLarge => Exit::Configuration,
-        };
-        Failure::new(exit, attempted, &e, advice::change(&e))
-    };
+    let changed = |e: ChangeError| advice::changed(attempted, &e);
     let mut changing = Changing::begin(&named.source.path, &old).map_err(changed)?;
     check_seen(&named, &changing, &|| attempted.to_owned())?;
     let opened = &mut changing.opened;

@@ -5,13 +5,16 @@ use serde_json::json;
 use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
-use super::super::place::Place;
-use super::{Common, look};
+use super::super::target;
+use super::look;
+use crate::durable;
 use crate::keyring::seen::Seen;
 
-pub(super) fn run(common: Common) -> Result<(), Failure> {
-    let outcome = common.place.resolve().and_then(Place::named).and_then(|named| {
-        let opened = look::read(&named, common.ask_passphrase)?;
+pub(super) fn run(target: &target::Arguments) -> Result<(), Failure> {
+    let outcome = target.named().and_then(|named| {
+        let opened = look::read(target, &named)?;
+        // What was seen counts as durable ever after.
+        durable::settle(&named.source.path).map_err(|e| advice::changed("accept the keyring", &e.into()))?;
         let failed = |e| Failure::new(Exit::Runtime, "accept the keyring", &e, advice::seen(&e));
         let seen = Seen::of(&opened.document)
             .ok_or_else(|| Failure::new(Exit::Configuration, "accept the keyring", "it has no history", "Restore it from its backup."))?;
@@ -23,5 +26,5 @@ pub(super) fn run(common: Common) -> Result<(), Failure> {
         ]);
         Ok(Answer { text, json: json!({ "accepted_generation": generation }) })
     });
-    common.output.show(outcome)
+    target.show(outcome)
 }

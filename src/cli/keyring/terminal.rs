@@ -8,6 +8,9 @@ use age::secrecy::SecretString;
 
 use super::super::advice;
 use super::super::failure::{Exit, Failure};
+use super::super::prompt::{self, Asking};
+use super::export::age_failure;
+use crate::export::age::check_passphrase;
 use crate::ownership;
 use crate::secret::SecretBytes;
 
@@ -16,17 +19,11 @@ const MAX_SECRET: u64 = 64 << 10;
 
 /// Asks for a passphrase of an export; twice if it is a new one.
 pub(super) fn ask(prompt: &str, new: bool) -> Result<SecretBytes, Failure> {
-    let attempted = "ask for the passphrase of the export";
-    let ask = |prompt: &str| {
-        rpassword::prompt_password(prompt)
-            .map(|text| SecretBytes::from_vec(text.into_bytes()))
-            .map_err(|e| Failure::new(Exit::Usage, attempted, e, "Run the command at a terminal, or name a file: --passphrase-file FILE."))
+    let asking = Asking {
+        attempted: "ask for the passphrase of the export",
+        instead: "Run the command at a terminal, or name a file: --passphrase-file FILE.",
     };
-    let passphrase = ask(prompt)?;
-    if new && ask("Once more: ")?.expose_secret() != passphrase.expose_secret() {
-        return Err(Failure::new(Exit::Usage, attempted, "the two are different", "Run the command again; nothing was changed."));
-    }
-    Ok(passphrase)
+    if new { asking.twice(prompt, |passphrase| check_passphrase(passphrase).map_err(|e| age_failure(&e))) } else { asking.once(prompt) }
 }
 
 /// The passphrase in a file that only its owner can read; its last line feed does not count.
@@ -41,6 +38,11 @@ pub(super) fn private(path: &Path, attempted: &str) -> Result<SecretBytes, Failu
     ownership::read_private_file(path, MAX_SECRET).map_err(|e| Failure::new(Exit::Configuration, attempted, &e, advice::ownership(&e)))
 }
 
+/// Whether there is a person who could say yes.
+pub(super) fn somebody_is_there() -> bool {
+    std::io::stdin().is_terminal()
+}
+
 /// Whether a person says yes. Nobody at the terminal says no.
 pub(super) fn says_yes(question: &str) -> bool {
     if !std::io::stdin().is_terminal() {
@@ -51,9 +53,14 @@ pub(super) fn says_yes(question: &str) -> bool {
     std::io::stdin().read_line(&mut line).is_ok() && line.trim() == "yes"
 }
 
-/// Answers the questions of an age plugin.
+/// Answers the questions of an age plugin, or the one about an SSH key.
 #[derive(Clone, Copy)]
-pub(super) struct Terminal;
+pub(super) enum Terminal {
+    /// Says whose words are shown.
+    Plugin,
+    /// The words are our own.
+    SshKey,
+}
 
 impl Callbacks for Terminal {
     fn display_message(&self, message: &str) {
@@ -78,7 +85,13 @@ impl Callbacks for Terminal {
     }
 
     fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        rpassword::prompt_password(format!("age plugin: {} ", printable(description))).ok().map(SecretString::from)
+        let from = match self {
+            Self::Plugin => "age plugin: ",
+            Self::SshKey => "",
+        };
+        let typed = prompt::hidden(&format!("{from}{} ", printable(description))).ok()?;
+        // Exactly as long as it is: boxing it moves nothing.
+        std::str::from_utf8(typed.expose_secret()).ok().map(|text| SecretString::from(text.to_owned()))
     }
 }
 

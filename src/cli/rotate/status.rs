@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::failure::Failure;
 use super::super::keyring::{self, read};
 use super::super::output::{self, Answer};
-use super::super::place;
+use super::super::target;
 use crate::keyring::document::{Document, StateLabel, Time};
 
 #[derive(Args)]
@@ -16,17 +16,12 @@ use crate::keyring::document::{Document, StateLabel, Time};
   keywright rotate status --dev --output json")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    place: place::Arguments,
-    #[command(flatten)]
-    output: output::Arguments,
-    /// Open the keyring by a passphrase from the terminal
-    #[arg(long)]
-    ask_passphrase: bool,
+    target: target::Arguments,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let outcome = arguments.place.resolve().and_then(place::Place::named).and_then(|named| {
-        let opened = read(&named, arguments.ask_passphrase)?;
+    let outcome = arguments.target.named().and_then(|named| {
+        let opened = read(&arguments.target, &named)?;
         let document = &opened.document;
         let next = next_step(document, Time::of(SystemTime::now()));
         let text = format!("{}\n{}", keyring::versions_table(document), output::pairs([("next", next.clone())]));
@@ -39,7 +34,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         });
         Ok(Answer { text, json })
     });
-    arguments.output.show(outcome)
+    arguments.target.show(outcome)
 }
 
 /// The most urgent thing to do.

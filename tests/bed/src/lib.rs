@@ -13,6 +13,7 @@
 //! | [`leak`] | looks for secret bytes in any of the forms in which they get printed |
 //! | [`systemd`] | a systemd as PID 1 in namespaces of its own |
 //! | [`terminal`] | a command at a terminal, its prompts answered |
+//! | [`ran`] | a command that ran to its end, and what may be relied on then |
 //! | [`cluster`] | the same servers, left running for trials by hand |
 
 pub mod api;
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod plugin;
 pub mod ports;
 pub mod process;
+pub mod ran;
 pub mod scratch;
 pub mod stored;
 pub mod systemd;

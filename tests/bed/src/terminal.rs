@@ -93,7 +93,12 @@ impl Terminal {
     }
 
     fn type_line(&mut self, line: &str) -> Result<()> {
-        self.ours.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::while_doing("type", e))
+        self.type_keys(&format!("{line}\n"))
+    }
+
+    /// Types exactly these keys, at once; `\u{3}` is Ctrl-C.
+    pub fn type_keys(&mut self, keys: &str) -> Result<()> {
+        self.ours.write_all(keys.as_bytes()).map_err(|e| Error::while_doing("type", e))
     }
 
     /// Waits until `text` is shown after all that was waited for before.
