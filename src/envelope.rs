@@ -143,14 +143,15 @@ impl Header {
     ///
     /// The 32 header bytes, then keyring id, key_id and purpose, each as text behind its length (16 bits, big endian).
     pub fn associated_data(&self, purpose: Purpose) -> Vec<u8> {
-        self.associated_data_named(&self.key_id.to_string(), purpose)
+        self.associated_data_named(self.key_id.text().as_str(), purpose)
     }
 
     /// The same, where the text of the key_id is at hand already.
     pub(crate) fn associated_data_named(&self, key_id: &str, purpose: Purpose) -> Vec<u8> {
         let mut aad = Vec::with_capacity(HEADER_LEN + 96);
         aad.extend_from_slice(&self.to_bytes());
-        push_prefixed(&mut aad, &self.key_id.keyring.to_string());
+        // `kw1.`, then the keyring's id in 16 digits.
+        push_prefixed(&mut aad, &key_id[4..20]);
         push_prefixed(&mut aad, key_id);
         push_prefixed(&mut aad, purpose.name());
         aad

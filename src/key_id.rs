@@ -140,9 +140,68 @@ pub fn sha256_form(key_id: &str) -> String {
     format!("sha256:{}", base16ct::lower::encode_string(&Sha256::digest(key_id.as_bytes())))
 }
 
+impl KeyId {
+    /// Its text, made without an allocation: a large keyring writes thousands at every load.
+    pub fn text(&self) -> Text {
+        let mut text = Text { bytes: [b'.'; MAX_LEN], len: 0 };
+        text.push(PREFIX.as_bytes());
+        text.skip();
+        text.push_hex(&self.keyring.0);
+        text.skip();
+        text.push_number(self.version.number());
+        text.skip();
+        text.push_hex(&self.check.0);
+        text
+    }
+}
+
+/// A key_id as text.
+#[derive(Clone, Copy)]
+pub struct Text {
+    /// Full stops where nothing was written yet.
+    bytes: [u8; MAX_LEN],
+    len: usize,
+}
+
+impl Text {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).expect("a key_id is made of digits, letters and full stops")
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        // The longest key_id fits exactly, see MAX_LEN.
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Leaves the full stop that stands there.
+    fn skip(&mut self) {
+        self.len += 1;
+    }
+
+    fn push_hex(&mut self, bytes: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for byte in bytes {
+            self.push(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+    }
+
+    fn push_number(&mut self, mut number: u32) {
+        let mut digits = [0; 10];
+        let mut start = digits.len();
+        while start == digits.len() || number > 0 {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.push(&digits[start..]);
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}.{}.{}.{}", self.keyring, self.version, self.check)
+        f.write_str(self.text().as_str())
     }
 }
 

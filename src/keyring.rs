@@ -12,6 +12,7 @@ pub mod seal;
 pub mod seen;
 pub mod store;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -68,24 +69,22 @@ impl State {
 /// One generation of the KEK.
 pub struct KeyVersion {
     header: Header,
-    /// The key_id as text and the associated data of either purpose, made once: they are the same in every request.
+    /// The key_id as text and the associated data of KMS v2, made once: they are the same in every request.
     name: String,
     v2_data: Vec<u8>,
-    v1_data: Vec<u8>,
     state: State,
 }
 
 impl KeyVersion {
     fn new(header: Header, state: State) -> Self {
-        let name = header.key_id.to_string();
-        let data = |purpose| header.associated_data_named(&name, purpose);
-        Self { header, v2_data: data(Purpose::KmsV2), v1_data: data(Purpose::KmsV1), name, state }
+        let name = header.key_id.text().as_str().to_owned();
+        Self { header, v2_data: header.associated_data_named(&name, Purpose::KmsV2), name, state }
     }
 
-    fn associated_data(&self, purpose: Purpose) -> &[u8] {
+    fn associated_data(&self, purpose: Purpose) -> Cow<'_, [u8]> {
         match purpose {
-            Purpose::KmsV2 => &self.v2_data,
-            Purpose::KmsV1 => &self.v1_data,
+            Purpose::KmsV2 => Cow::Borrowed(&self.v2_data),
+            Purpose::KmsV1 => Cow::Owned(self.header.associated_data_named(&self.name, purpose)),
         }
     }
 
@@ -187,8 +186,8 @@ impl Keyring {
         let version = &self.versions[self.primary];
         let aad = version.associated_data(purpose);
         let Wraps(kek) = &self.wraps;
-        let wrapped = kek.wrap_key(aad, plaintext, entropy)?;
-        match kek.unwrap_key(aad, &wrapped.nonce, &wrapped.sealed) {
+        let wrapped = kek.wrap_key(&aad, plaintext, entropy)?;
+        match kek.unwrap_key(&aad, &wrapped.nonce, &wrapped.sealed) {
             Ok(opened) if opened.expose_secret() == plaintext => {}
             Ok(_) | Err(KekError::Authentication) => return Err(WrapError::NotProved),
             Err(other) => return Err(other.into()),
@@ -243,7 +242,7 @@ impl<'a> Unwrapping<'a> {
         if envelope.header != self.version.header {
             return Err(KekError::Authentication);
         }
-        self.kek.unwrap_key(self.version.associated_data(purpose), envelope.nonce, envelope.sealed)
+        self.kek.unwrap_key(&self.version.associated_data(purpose), envelope.nonce, envelope.sealed)
     }
 }
 

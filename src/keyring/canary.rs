@@ -39,8 +39,12 @@ impl Subject {
         bytes
     }
 
-    fn aad(self) -> Vec<u8> {
-        [AAD_DOMAIN, &self.to_bytes()].concat()
+    fn aad(self) -> [u8; AAD_DOMAIN.len() + 13] {
+        let mut aad = [0; AAD_DOMAIN.len() + 13];
+        let (domain, subject) = aad.split_at_mut(AAD_DOMAIN.len());
+        domain.copy_from_slice(AAD_DOMAIN);
+        subject.copy_from_slice(&self.to_bytes());
+        aad
     }
 
     /// Makes the canary of a new version: nonce, then ciphertext and tag.

@@ -8,7 +8,7 @@ use super::history::Entry;
 use super::seal::{FileKeys, Opener, SealError, Slot};
 use crate::entropy::Entropy;
 use crate::envelope::Algorithm;
-use crate::key_id::{KeyId, KeyringId, Version};
+use crate::key_id::{self, KeyId, KeyringId, Version};
 use crate::provider::local::LocalKek;
 use crate::provider::{Kek, KekError};
 use crate::secret::SecretKey;
@@ -75,7 +75,7 @@ pub fn local_version(
         created: now,
         changed: now,
         canary,
-        wrapped: Some(keys.wrap.wrap_key(&kek_aad(&key_id), key.expose_secret(), entropy)?.concat()?),
+        wrapped: Some(keys.wrap.wrap_key(KekAad::of(&key_id).as_bytes(), key.expose_secret(), entropy)?.concat()?),
         verified: None,
         exported: None,
     })
@@ -83,7 +83,7 @@ pub fn local_version(
 
 /// The key of `record`; [`KekError::Authentication`] if it was not wrapped under this root key for this key_id.
 pub fn unwrap_local(record: &VersionRecord, wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, KekError> {
-    unwrap(&kek_aad(&record.key_id), wrapped, keys)
+    unwrap(KekAad::of(&record.key_id).as_bytes(), wrapped, keys)
 }
 
 /// The coordination key of `document`.
@@ -115,7 +115,7 @@ pub fn rewrap(document: &mut Document, old: &FileKeys, new: &FileKeys, entropy: 
 
 /// The key of the version `key_id`, wrapped as it stands in a keyring file.
 pub fn wrap_local(key_id: &KeyId, key: &SecretKey, keys: &FileKeys, entropy: &dyn Entropy) -> Result<[u8; 72], KekError> {
-    keys.wrap.wrap_key(&kek_aad(key_id), key.expose_secret(), entropy)?.concat()
+    keys.wrap.wrap_key(KekAad::of(key_id).as_bytes(), key.expose_secret(), entropy)?.concat()
 }
 
 /// The coordination key of `keyring`, wrapped as it stands in a keyring file.
@@ -129,8 +129,27 @@ fn unwrap(aad: &[u8], wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, 
     SecretKey::from_slice(key.expose_secret()).ok_or(KekError::Authentication)
 }
 
-fn kek_aad(key_id: &KeyId) -> Vec<u8> {
-    [KEK_DOMAIN, key_id.to_string().as_bytes()].concat()
+/// Domain and key_id; a large keyring makes thousands at every load, so it is made without an allocation.
+struct KekAad {
+    bytes: [u8; KEK_DOMAIN.len() + key_id::MAX_LEN],
+    len: usize,
+}
+
+impl KekAad {
+    fn of(key_id: &KeyId) -> Self {
+        let text = key_id.text();
+        let parts = [KEK_DOMAIN, text.as_str().as_bytes()];
+        let mut aad = Self { bytes: [0; _], len: 0 };
+        for part in parts {
+            aad.bytes[aad.len..aad.len + part.len()].copy_from_slice(part);
+            aad.len += part.len();
+        }
+        aad
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 fn coordination_aad(keyring: KeyringId) -> Vec<u8> {

@@ -41,7 +41,7 @@ pub(super) fn verify(target: &target::Arguments) -> Result<(), Failure> {
         let opened = read(target, &named)?;
         let path = &named.source.path;
         let bad = |why: &dyn std::fmt::Display, next| Failure::new(Exit::CheckFailed, format!("verify {}", path.display()), why, next);
-        let keyring = store::prove(&opened, &OsEntropy).map_err(|e| bad(&e, advice::load(&e)))?;
+        let keyring = opened.check_history().and_then(|()| store::prove(&opened, &OsEntropy)).map_err(|e| bad(&e, advice::load(&e)))?;
         let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.admit(&opened.document)));
         seen.map_err(|e| bad(&e, advice::seen(&e)))?;
         let text = output::pairs([
