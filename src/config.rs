@@ -1,11 +1,15 @@
 //! The configuration file: strict TOML to validated settings. An unknown key is an error that names its line and the nearest valid one.
 
+pub mod cluster;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
+
+use cluster::{Cluster, RawKubernetes, RawStore};
 
 use crate::keyring::document::NodeName;
 use crate::keyring::seal::is_credential_name;
@@ -83,6 +87,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How to serve.
     pub serve: Settings,
+    /// The cluster that it is for.
+    pub cluster: Cluster,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +104,10 @@ struct Raw {
     kms: RawKms,
     #[serde(default)]
     limits: RawLimits,
+    #[serde(default)]
+    etcd: Vec<RawStore>,
+    #[serde(default)]
+    kubernetes: RawKubernetes,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +172,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         max_connections,
         drain,
     };
-    Ok(Config { keyring, seal, machine_bound, state_dir, serve })
+    let cluster = at.cluster(raw.etcd, raw.kubernetes)?;
+    Ok(Config { keyring, seal, machine_bound, state_dir, serve, cluster })
 }
 
 impl Config {

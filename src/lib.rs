@@ -16,6 +16,7 @@
 //! What holds everywhere, as "X never does Y", stands in `ARCHITECTURE.md` with the test that shows it.
 
 pub mod acknowledgement;
+pub mod adoption;
 pub mod cli;
 #[cfg(feature = "operator")]
 pub mod client;

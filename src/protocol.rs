@@ -22,6 +22,8 @@ pub mod v1beta1 {
     include!(concat!(env!("OUT_DIR"), "/v1beta1.rs"));
 }
 
+/// Header of the calls of our own commands, which say nothing about an API server.
+pub const OURS: &str = "keywright-client";
 /// Largest message that is read, in bytes. The longest valid one (a Decrypt with full annotations) has about half.
 pub const MAX_MESSAGE: usize = 64 << 10;
 /// Longest key_id of KMS v2, in bytes.

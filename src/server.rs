@@ -17,11 +17,12 @@ pub use socket::{MAX_PATH as MAX_SOCKET_PATH, SocketError, SocketSettings, check
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::adoption::Callers;
 use crate::entropy::OsEntropy;
 use crate::keyring::document::NodeName;
 use crate::log::Log;
@@ -95,7 +96,7 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     let socket = Socket::bind(&settings.socket)?;
     tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
 
-    let (snapshots, alarm) = (Snapshots::default(), Alarm::default());
+    let (snapshots, alarm, callers) = (Snapshots::default(), Alarm::default(), Callers::new(Instant::now()));
     let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log, settings.v1));
     let listener = socket.listener().map_err(system("listen"))?;
 
@@ -107,7 +108,7 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     });
     let early = tokio::time::timeout(PATIENCE, &mut loading).await.ok();
     let (drain, draining) = tokio::sync::watch::channel(false);
-    let mut serving = tokio::spawn(accept::serve(listener, settings.clone(), service, draining));
+    let mut serving = tokio::spawn(accept::serve(listener, settings.clone(), callers.clone(), service, draining));
     let loading = async {
         match early {
             Some(loaded) => loaded,
@@ -128,7 +129,7 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
         move || Socket::bind(&settings)
     });
     let admin_socket = binding.await.map_err(|e| ServeError::Stopped(format!("binding the second socket panicked: {e}")))??;
-    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), node: settings.node.clone() };
+    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), callers, node: settings.node.clone() };
     let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
     let watching = tokio::spawn(reload::watch(source, snapshots, alarm, loaded));

@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime};
 
 use prost::Message;
 
+use crate::adoption::Caller;
 use crate::entropy::Entropy;
 use crate::key_id::KeyId;
 use crate::keyring::{Keyring, LookupError};
@@ -100,6 +101,8 @@ pub struct Service {
 struct Record {
     uid: String,
     key_id: String,
+    /// The version that did the work, of an Encrypt or Status of KMS v2.
+    primary: Option<KeyId>,
 }
 
 impl Service {
@@ -113,17 +116,22 @@ impl Service {
         Method::at(path, self.with_v1)
     }
 
-    /// Answers one call and logs it: `message` is the protobuf message of the method, as is what is returned behind [`ROOM`] zero bytes.
-    /// Either may be secret.
+    /// Answers one call of `caller` and logs it: `message` is the protobuf message of the method, as is what is returned behind [`ROOM`]
+    /// zero bytes. Either may be secret.
     ///
     /// Errors: see [`Refusal`]. A panic costs this one call.
-    pub fn call(&self, method: Method, message: &[u8]) -> Result<SecretBytes, Refusal> {
+    pub fn call(&self, caller: &Caller, method: Method, message: &[u8]) -> Result<SecretBytes, Refusal> {
         let start = Instant::now();
         let mut record = Record::default();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.act(method, message, &mut record))).unwrap_or_else(|_| {
             tracing::error!(op = method.name(), "a call panicked: a defect of Keywright, please report it");
             Err(Refusal::Ours)
         });
+        match (method, &outcome) {
+            (Method::Encrypt, outcome) => caller.encrypt(record.primary.filter(|_| outcome.is_ok()), start),
+            (Method::Status, Ok(_)) => record.primary.into_iter().for_each(|primary| caller.status(primary, start)),
+            _ => {}
+        }
         self.log.request(&Request {
             at: SystemTime::now(),
             operation: method.name(),
@@ -179,6 +187,10 @@ mod tests {
 
     const SAMPLE: &str = include_str!("../keys/insecure-format-1/two-versions.keyring");
 
+    fn caller() -> Arc<Caller> {
+        crate::adoption::Callers::new(Instant::now()).connect(0, 0, Instant::now())
+    }
+
     fn service(ready: bool) -> (Service, crate::log::LogGuard) {
         let snapshots = Snapshots::default();
         if ready {
@@ -193,7 +205,7 @@ mod tests {
         let (service, _guard) = service(false);
         for method in [Method::Status, Method::Encrypt] {
             let request = v2::EncryptRequest { plaintext: vec![1; 32], uid: "u".into() };
-            assert_eq!(service.call(method, &request.encode_to_vec()).err(), Some(Refusal::NotReady));
+            assert_eq!(service.call(&caller(), method, &request.encode_to_vec()).err(), Some(Refusal::NotReady));
         }
     }
 
@@ -201,9 +213,9 @@ mod tests {
     fn status_and_encrypt_name_the_same_key_and_decrypt_gives_back_what_encrypt_was_given() {
         let (service, _guard) = service(true);
         let status: v2::StatusResponse =
-            decoded(&service.call(Method::Status, &[]).expect("answers").expose_secret()[ROOM..]).expect("decodes");
+            decoded(&service.call(&caller(), Method::Status, &[]).expect("answers").expose_secret()[ROOM..]).expect("decodes");
         let request = v2::EncryptRequest { plaintext: vec![7; 32], uid: "u".into() };
-        let answer = service.call(Method::Encrypt, &request.encode_to_vec()).expect("answers");
+        let answer = service.call(&caller(), Method::Encrypt, &request.encode_to_vec()).expect("answers");
         let encrypted: v2::EncryptResponse = decoded(&answer.expose_secret()[ROOM..]).expect("decodes");
         assert_eq!((status.version.as_str(), status.healthz.as_str()), ("v2", "ok"));
         assert_eq!(encrypted.key_id, status.key_id);
@@ -213,7 +225,7 @@ mod tests {
             key_id: encrypted.key_id,
             annotations: encrypted.annotations,
         };
-        let answer = service.call(Method::Decrypt, &request.encode_to_vec()).expect("answers");
+        let answer = service.call(&caller(), Method::Decrypt, &request.encode_to_vec()).expect("answers");
         let decrypted: v2::DecryptResponse = decoded(&answer.expose_secret()[ROOM..]).expect("decodes");
         assert_eq!(decrypted.plaintext, [7; 32]);
     }
@@ -223,7 +235,7 @@ mod tests {
         let (service, _guard) = service(true);
         // Field 3 of DecryptRequest, key_id, with one byte that is not UTF-8.
         for message in [&[0x1a, 1, 0xff][..], &[0x0a, 0xff], &[0xff; 12]] {
-            assert_eq!(service.call(Method::Decrypt, message).err(), Some(Refusal::NotTheMessage));
+            assert_eq!(service.call(&caller(), Method::Decrypt, message).err(), Some(Refusal::NotTheMessage));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Accepts connections: who connects is checked by the kernel's word before a byte is read, and they are counted.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -10,13 +10,20 @@ use tokio::task::JoinSet;
 use super::authority::LegacyAuthority;
 use super::quiet::QuietStream;
 use super::{Settings, SocketSettings, grpc};
+use crate::adoption::{Caller, Callers};
 use crate::service::Service;
 
 /// How long to wait when the system has no file handle left; the connections that wait stay in its queue.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves every admitted connection until `stop` says so; returns when the last of them has ended.
-pub(super) async fn serve(listener: UnixListener, settings: Settings, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+/// Serves every admitted connection, noted in `callers`, until `stop` says so; returns when the last of them has ended.
+pub(super) async fn serve(
+    listener: UnixListener,
+    settings: Settings,
+    callers: Callers,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let mut connections = JoinSet::new();
     loop {
@@ -27,18 +34,26 @@ pub(super) async fn serve(listener: UnixListener, settings: Settings, service: A
             _ = stop.changed() => break,
         };
         let Some(stream) = accepted else { continue };
-        if let Some(place) = admit(&stream, &settings.socket, &places) {
-            connections.spawn(connection(stream, place, settings.legacy_clients, service.clone(), stop.clone()));
+        if let Some(Admitted { place, uid, pid }) = admit(&stream, &settings.socket, &places) {
+            let caller = callers.connect(uid, pid, Instant::now());
+            connections.spawn(connection(stream, place, caller, settings.legacy_clients, service.clone(), stop.clone()));
         }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: UnixStream, _place: OwnedSemaphorePermit, legacy: bool, service: Arc<Service>, stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: UnixStream,
+    _place: OwnedSemaphorePermit,
+    caller: Arc<Caller>,
+    legacy: bool,
+    service: Arc<Service>,
+    stop: watch::Receiver<bool>,
+) {
     let ended = match QuietStream::new(stream) {
-        Ok(stream) if legacy => grpc::serve(LegacyAuthority::new(stream), service, stop).await,
-        Ok(stream) => grpc::serve(stream, service, stop).await,
+        Ok(stream) if legacy => grpc::serve(LegacyAuthority::new(stream), caller, service, stop).await,
+        Ok(stream) => grpc::serve(stream, caller, service, stop).await,
         Err(error) => return tracing::error!(cause = %error, "a connection could not be served"),
     };
     // A peer that just goes away is an I/O error; only one that breaks the protocol is worth a line.
@@ -61,8 +76,18 @@ pub(super) async fn next(listener: &UnixListener) -> Option<UnixStream> {
     }
 }
 
+/// A connection that may stay.
+pub(super) struct Admitted {
+    /// Held while it lasts.
+    pub(super) place: OwnedSemaphorePermit,
+    /// User of the peer.
+    uid: u32,
+    /// Process of the peer, 0 if the kernel does not say.
+    pid: i32,
+}
+
 /// A place for the peer of `stream`, or nothing after logging why not; a refused stream is closed by being dropped.
-pub(super) fn admit(stream: &UnixStream, settings: &SocketSettings, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+pub(super) fn admit(stream: &UnixStream, settings: &SocketSettings, places: &Arc<Semaphore>) -> Option<Admitted> {
     let peer = match stream.peer_cred() {
         Ok(peer) => peer,
         Err(error) => {
@@ -80,5 +105,5 @@ pub(super) fn admit(stream: &UnixStream, settings: &SocketSettings, places: &Arc
         return None;
     };
     tracing::info!(uid, pid, "connected");
-    Some(place)
+    Some(Admitted { place, uid, pid })
 }

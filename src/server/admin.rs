@@ -1,10 +1,11 @@
-//! The second socket, for people and monitoring: metrics, the alarm, this node's acknowledgement. It unwraps nothing and changes nothing.
+//! The second socket, for people and monitoring: metrics, the alarm, who writes with which key, this node's
+//! acknowledgement. It unwraps nothing and changes nothing.
 //!
 //! HTTP/1.1 over a Unix socket, beside the first one and with the same checks of who connects: `curl --unix-socket PATH http://x/metrics`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::alarm::Alarm;
 use super::{SocketSettings, accept};
 use crate::acknowledgement;
+use crate::adoption::{Callers, page};
 use crate::keyring::document::NodeName;
 use crate::service::Snapshots;
 
@@ -33,6 +35,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Admin {
     pub(super) snapshots: Snapshots,
     pub(super) alarm: Alarm,
+    pub(super) callers: Callers,
     pub(super) node: Option<NodeName>,
 }
 
@@ -46,8 +49,8 @@ pub(super) async fn serve(listener: UnixListener, settings: SocketSettings, admi
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Some(stream) = accept::next(&listener).await else { continue };
-        if let Some(place) = accept::admit(&stream, &settings, &places) {
-            tokio::spawn(answer(stream, place, admin.clone()));
+        if let Some(admitted) = accept::admit(&stream, &settings, &places) {
+            tokio::spawn(answer(stream, admitted.place, admin.clone()));
         }
     }
 }
@@ -71,12 +74,13 @@ impl Admin {
         let (status, body) = match (method, path) {
             ("GET", "/metrics") => (StatusCode::OK, self.metrics()),
             ("GET", "/state") => (StatusCode::OK, self.state()),
+            ("GET", "/adoption") => (StatusCode::OK, page::write(&self.callers, Instant::now())),
             ("GET", "/acknowledgement") => match (self.snapshots.current(), &self.node) {
                 (_, None) => (StatusCode::NOT_FOUND, "this plugin has no `node` in its configuration\n".into()),
                 (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "keyring is not ready yet\n".into()),
                 (Some(keyring), Some(node)) => (StatusCode::OK, acknowledgement::write(&keyring, node)),
             },
-            _ => (StatusCode::NOT_FOUND, "there are /metrics, /state and /acknowledgement\n".into()),
+            _ => (StatusCode::NOT_FOUND, "there are /metrics, /state, /adoption and /acknowledgement\n".into()),
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;

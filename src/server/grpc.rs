@@ -18,7 +18,8 @@ use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::protocol::MAX_MESSAGE;
+use crate::adoption::Caller;
+use crate::protocol::{MAX_MESSAGE, OURS};
 use crate::secret::SecretBytes;
 use crate::service::refusal::{Code, Refusal};
 use crate::service::{Method, ROOM, Service};
@@ -35,10 +36,15 @@ const WINDOW: u32 = 1 << 20;
 /// How long the HTTP/2 preface, and the rest of a message whose beginning is here, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Serves the calls of one connection until the peer closes it or `stop` says so; then the calls under way are still answered.
+/// Serves the calls of one connection, that of `caller`, until the peer closes it or `stop` says so; then the calls under way are still answered.
 ///
 /// Errors: what h2 says of a peer that breaks the rules, or goes away.
-pub(super) async fn serve<S>(stream: S, service: Arc<Service>, mut stop: watch::Receiver<bool>) -> Result<(), h2::Error>
+pub(super) async fn serve<S>(
+    stream: S,
+    caller: Arc<Caller>,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -73,12 +79,12 @@ where
         };
         let Some(accepted) = accepted else { return Ok(()) };
         let (request, respond) = accepted?;
-        begin(request, respond, &service);
+        begin(request, respond, &caller, &service);
     }
 }
 
 /// Answers a call here and now if its message is here, as it almost always is, for it came with the headers; else in a task of its own.
-fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, service: &Arc<Service>) {
+fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, caller: &Arc<Caller>, service: &Arc<Service>) {
     if let Some(status) = not_grpc(&request) {
         let mut response = Response::new(());
         *response.status_mut() = status;
@@ -89,12 +95,16 @@ fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, service: &A
     let Some(method) = service.method(request.uri().path()) else {
         return end(respond, Err(Failure::Refused(Refusal::NoSuchMethod)));
     };
+    // The others tell nothing of who writes with what.
+    if matches!(method, Method::Status | Method::Encrypt) && request.headers().contains_key(OURS) {
+        caller.is_ours();
+    }
     let mut body = request.into_body();
     match body.poll_data(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(Ok(first))) if body.is_end_stream() => {
             let outcome = body.flow_control().release_capacity(first.len()).map_err(Failure::from);
             // Whole in one piece: nothing is copied.
-            end(respond, outcome.and_then(|()| Ok(service.call(method, message(&first)?)?)));
+            end(respond, outcome.and_then(|()| Ok(service.call(caller, method, message(&first)?)?)));
         }
         Poll::Ready(None) => end(respond, Err(Failure::Refused(Refusal::NotOneMessage))),
         Poll::Ready(Some(Err(_))) => {}
@@ -103,8 +113,8 @@ fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, service: &A
                 Poll::Ready(Some(Ok(first))) => Some(first),
                 _ => None,
             };
-            let service = service.clone();
-            tokio::spawn(async move { end(respond, answer(&service, method, first, body).await) });
+            let (caller, service) = (caller.clone(), service.clone());
+            tokio::spawn(async move { end(respond, answer(&caller, &service, method, first, body).await) });
         }
     }
 }
@@ -147,9 +157,15 @@ fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
 }
 
 /// Waits for the rest of a message, then calls.
-async fn answer(service: &Service, method: Method, first: Option<Bytes>, mut body: RecvStream) -> Result<SecretBytes, Failure> {
+async fn answer(
+    caller: &Caller,
+    service: &Service,
+    method: Method,
+    first: Option<Bytes>,
+    mut body: RecvStream,
+) -> Result<SecretBytes, Failure> {
     let whole = tokio::time::timeout(PATIENCE, collect(first, &mut body)).await.map_err(|_| Refusal::Late)??;
-    Ok(service.call(method, message(whole.expose_secret())?)?)
+    Ok(service.call(caller, method, message(whole.expose_secret())?)?)
 }
 
 /// The bytes of `first` and of all that follows it. They may be secret.

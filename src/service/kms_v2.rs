@@ -10,6 +10,7 @@ impl Service {
     pub(super) fn status(&self, _: StatusRequest, record: &mut Record) -> Result<StatusResponse, Refusal> {
         let keyring = self.snapshot()?;
         record.key_id.push_str(keyring.primary_name());
+        record.primary = Some(*keyring.primary());
         Ok(StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: keyring.primary_name().into() })
     }
 
@@ -18,6 +19,7 @@ impl Service {
         let plaintext = protocol::plaintext(&mut request.plaintext)?;
         let keyring = self.snapshot()?;
         record.key_id.push_str(keyring.primary_name());
+        record.primary = Some(*keyring.primary());
         let ciphertext = keyring.wrap(Purpose::KmsV2, plaintext.expose_secret(), self.entropy.as_ref())?;
         Ok(EncryptResponse { ciphertext, key_id: keyring.primary_name().into(), annotations: Default::default() })
     }

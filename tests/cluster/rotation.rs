@@ -2,7 +2,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use keywright::adoption::page;
+use keywright::client::admin;
+use keywright::config::admin_path;
 use keywright_testbed::stored::EncryptedObject;
 use keywright_testbed::{metrics, wait};
 
@@ -10,6 +14,8 @@ use crate::stack::{KEYWRIGHT, SOON, Stack, bytes, stored};
 
 /// Each request of this health endpoint has the API server ask for Status, once its last answer is older than a second or so.
 const POLLS: usize = 2;
+/// `timeout` of the provider in the EncryptionConfiguration of the test bed.
+const KMS_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn keywright(arguments: &[&str], dir: &Path) {
     let dir = dir.display().to_string();
@@ -39,6 +45,19 @@ fn shown_by_the_api_server(stack: &Stack, key_id: &str) -> Result<(), String> {
     if found.iter().any(|sample| sample.value > 0.0) { Ok(()) } else { Err("no write with it".into()) }
 }
 
+/// The key_id that every API server here writes with, by what the plugin saw of their calls.
+fn adopted(stack: &Stack) -> Result<String, String> {
+    let now = Instant::now();
+    let text = admin::get(&admin_path(stack.plugin.socket()), "/adoption").map_err(|e| e.to_string())?;
+    let page = page::read(&text, now).ok_or_else(|| format!("no page: {text}"))?;
+    let writers: Vec<_> = page.callers.iter().filter(|caller| !caller.ours).collect();
+    assert!(writers.iter().all(|caller| caller.pid as u32 == stack.server.pid()), "{text}");
+    match writers[..] {
+        [only] => only.calls.adopted(now, KMS_TIMEOUT).map(|key_id| key_id.to_string()).ok_or(text),
+        _ => Err(format!("not one connection: {text}")),
+    }
+}
+
 #[test]
 fn a_rotation_under_writes_and_reads_moves_new_objects_to_the_new_key_and_every_old_one_stays_readable() {
     let mut stack = Stack::start();
@@ -49,6 +68,13 @@ fn a_rotation_under_writes_and_reads_moves_new_objects_to_the_new_key_and_every_
     }
     assert!(secrets(&stack, "before-").iter().all(|object| object.key_id == old));
     shown_by_the_api_server(&stack, &old).expect("its metrics show the old key");
+    // Our own command asks for an Encrypt too, and says nothing about an API server.
+    keywright(&["status"], &dir);
+    wait::until("the old key is seen to be adopted", SOON, || {
+        stack.api().kms_ready()?;
+        if adopted(&stack)? == old { Ok(()) } else { Err("another key".into()) }
+    })
+    .expect("seen");
 
     // Writes and reads without a pause, through all of the rotation; the first failure ends the test.
     let over = AtomicBool::new(false);
@@ -70,6 +96,8 @@ fn a_rotation_under_writes_and_reads_moves_new_objects_to_the_new_key_and_every_
         new
     });
     assert_ne!(new, old);
+    wait::until("the new key is seen to be adopted", SOON, || if adopted(&stack)? == new { Ok(()) } else { Err("another key".into()) })
+        .expect("seen");
     shown_by_the_api_server(&stack, &new).expect("its metrics show the new key");
     let during = secrets(&stack, "during-");
     assert!(during.iter().all(|object| object.key_id == old || object.key_id == new));
