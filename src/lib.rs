@@ -35,6 +35,8 @@ pub mod log;
 pub mod ownership;
 pub mod protocol;
 pub mod provider;
+#[cfg(feature = "operator")]
+pub mod rotation;
 pub mod secret;
 pub mod server;
 pub mod service;
