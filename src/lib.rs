@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! cli                      one file per command: parse, call, print
+//! scan                     what is encrypted with which key, counted and reported
 //! server, service          sockets and peers; gRPC calls and the one table from errors to codes
 //! config, client           settings; the other end of the socket
 //! keyring                  versions, states, snapshots, the file they live in
 //! envelope, key_id         frozen formats; no keys, no I/O
 //! provider                 the narrow `Kek` behaviour and who implements it
+//! etcd                     what the API server stored: keys, values, whose ciphertext
 //! durable, ownership       files: written whole or not at all, read only when nobody else could have written them
 //! log, entropy, secret     lines out, randomness in, and the only place where raw key bytes are defined
 //! ```
@@ -24,6 +26,8 @@ pub mod config;
 pub mod durable;
 pub mod entropy;
 pub mod envelope;
+#[cfg(feature = "operator")]
+pub mod etcd;
 pub mod evidence;
 #[cfg(feature = "operator")]
 pub mod export;
@@ -36,7 +40,10 @@ pub mod ownership;
 pub mod protocol;
 pub mod provider;
 #[cfg(feature = "operator")]
+
 pub mod rotation;
+#[cfg(feature = "operator")]
+pub mod scan;
 pub mod secret;
 pub mod server;
 pub mod service;

@@ -17,10 +17,14 @@ mod envelope;
 mod key_id;
 #[path = "format/keyring.rs"]
 mod keyring;
+#[path = "format/report.rs"]
+mod report;
 #[path = "format/script.rs"]
 mod script;
 #[path = "format/seen.rs"]
 mod seen;
+#[path = "format/stored.rs"]
+mod stored;
 #[path = "format/vectors.rs"]
 mod vectors;
 
@@ -30,13 +34,15 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 /// Every vector file and its SHA-256. Lines are added; a line that stands here is never changed.
-const FROZEN: [(&str, &str); 6] = [
+const FROZEN: [(&str, &str); 8] = [
     ("acknowledgement-1.json", "80e81090529f597bef55e0652d28b659d4bf2213949716a84976601d75b4a609"),
     ("canary-1.json", "fc310b207bec51ddb83219e2875bb7f829517239a0f0b16cb39b37879b24fe70"),
     ("envelope-1.json", "18ad3cb86ab6040c469663dc6c10b9923cf244ed56350cd3f81e6159e8f99304"),
     ("key_id.json", "d885a2f2f483445b2b3f1328879815b5ae2aaf04c6382fd98396f0e6572c4a7d"),
     ("keyring-1.json", "720a912baffd2ae3ae8df020f8c03201c37be03f2a144cbb6f73bb489e973e9e"),
+    ("report-1.json", "ab7902918b2a9f46cd2c21da317b62e1256a59546d8381d3b94258e075ce2be3"),
     ("seen-1.json", "dd29b35fc9caa9bab99f1732d21d9a5a403099ff824913734d76fe1c40859a6b"),
+    ("stored-1.json", "3321b002853a84787cdb21e35c9a0a166ffdf7b6c0e4ebaea544b8a7a5b84b85"),
 ];
 
 #[test]

@@ -305,6 +305,76 @@ pub(crate) struct InvalidSeen {
     pub(crate) text: String,
 }
 
+/// `report-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reports {
+    pub(crate) domain: Bytes,
+    pub(crate) valid: Vec<ValidReport>,
+    pub(crate) invalid: Vec<InvalidReport>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidReport {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) key_id: String,
+    /// To `key_id`.
+    pub(crate) references: u64,
+    pub(crate) under_primary: u64,
+    pub(crate) whole: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidReport {
+    pub(crate) defect: String,
+    /// Name of the `ReportError`.
+    pub(crate) error: String,
+    pub(crate) text: String,
+}
+
+/// `stored-1.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredValues {
+    pub(crate) valid: Vec<ValidStored>,
+    pub(crate) invalid: Vec<InvalidStored>,
+    pub(crate) cuts: Cuts,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidStored {
+    pub(crate) name: String,
+    pub(crate) value: Bytes,
+    pub(crate) kind: String,
+    pub(crate) provider: String,
+    pub(crate) key_id: String,
+    pub(crate) detail: String,
+    /// KMS v2: data, source, then key and value of each annotation. KMS v1: ciphertext of the plugin, data. Others: what follows the name.
+    pub(crate) parts: Vec<Bytes>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidStored {
+    pub(crate) defect: String,
+    pub(crate) value: Bytes,
+    /// What it is read as.
+    pub(crate) read: String,
+}
+
+/// A value, and where it may be cut.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cuts {
+    pub(crate) of: Bytes,
+    /// Lengths at which it is a value still, if another one.
+    pub(crate) still_whole: Vec<usize>,
+}
+
 /// The file of these lines.
 pub(crate) fn text(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import keyrings
 import reading as r
+import reports
+import stored
 from reading import counting, material
 
 HERE = Path(__file__).parent
@@ -241,6 +243,8 @@ def main():
         "keyring-1.json": keyrings.keyring_vectors(),
         "acknowledgement-1.json": keyrings.acknowledgement_vectors(),
         "seen-1.json": keyrings.seen_vectors(),
+        "report-1.json": reports.report_vectors(),
+        "stored-1.json": stored.stored_vectors(),
     }
     differ = []
     for name, content in files.items():

@@ -427,3 +427,25 @@ def acknowledgement(keyring, node, generation, head, coordination):
 
 def seen(keyring, generation, head):
     return f"keywright-seen 1\n{keyring.hex()} {generation} {head.hex()}\n"
+
+
+# Section 9: report
+
+
+def report(json_line, coordination, number=1):
+    text = f"keywright-report {number}\n{json_line}\n"
+    return f"{text}hmac-sha256 {hmac.digest(coordination, b'keywright report 1' + text.encode(), 'sha256').hex()}\n"
+
+
+def report_opened(text, coordination):
+    """The JSON of a sealed report, or the name of the error."""
+    match = re.fullmatch("(keywright-report (0|[1-9][0-9]{0,9})\n([^\n]*)\n)hmac-sha256 ([0-9a-f]{64})\n", text)
+    if not match:
+        # An unknown format may have another form below its first line.
+        first = re.match("keywright-report (0|[1-9][0-9]{0,9})\n", text)
+        return "Format" if first and first[1] != "1" and int(first[1]) < 1 << 32 else "Form"
+    if match[2] != "1":
+        return "Format" if int(match[2]) < 1 << 32 else "Form"
+    if hmac.digest(coordination, b"keywright report 1" + match[1].encode(), "sha256").hex() != match[4]:
+        return "NotAuthentic"
+    return match[3]

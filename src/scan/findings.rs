@@ -1,0 +1,218 @@
+//! What was counted, against what should be: everything under the primary, nothing in plaintext.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::{Class, Count, Kind};
+use crate::etcd::key::Resource;
+
+/// Values that are not as they should be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finding {
+    /// How many.
+    pub values: u64,
+    /// The etcd keys of the first of them, escaped.
+    pub first: Vec<String>,
+}
+
+impl Finding {
+    fn add(&mut self, count: &Count, most: usize) {
+        self.values = self.values.saturating_add(count.values);
+        let room = most.saturating_sub(self.first.len());
+        self.first.extend(count.first.iter().take(room).cloned());
+    }
+}
+
+/// Everything that can be wrong with current values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Findings {
+    /// Of expected resources: encrypted with anything but the primary, or not at all, or nobody knows. All of them without a primary.
+    pub not_under_primary: Finding,
+    /// Of expected resources: in plaintext.
+    pub plaintext: Finding,
+    /// Damaged, in any resource.
+    pub unreadable: Finding,
+    /// Of an unknown provider, in any resource.
+    pub unknown: Finding,
+    /// What no REST API serves. Plaintext, as it must be: listed, no fault.
+    pub not_served: Finding,
+    /// Keys outside the prefix. Of something else: listed, no fault of this API server.
+    pub outside: Finding,
+}
+
+impl Findings {
+    /// Judges `counts` by the key_id of the primary, and by which resources are expected to be encrypted. Of each finding at most `first`
+    /// keys are named. Old revisions are passed over.
+    pub fn of<'a>(
+        counts: impl IntoIterator<Item = &'a Count>,
+        primary: Option<&str>,
+        is_expected: impl Fn(&Resource<'_>) -> bool,
+        first: usize,
+    ) -> Self {
+        let mut findings = Self::default();
+        for count in counts.into_iter().filter(|count| !count.old) {
+            match count.class {
+                Class::NotServed => findings.not_served.add(count, first),
+                Class::Outside => findings.outside.add(count, first),
+                Class::BuiltIn | Class::Custom => findings.judge(count, primary, &is_expected, first),
+            }
+        }
+        findings
+    }
+
+    fn judge(&mut self, count: &Count, primary: Option<&str>, is_expected: impl Fn(&Resource<'_>) -> bool, first: usize) {
+        match count.kind {
+            Kind::Unreadable => self.unreadable.add(count, first),
+            Kind::Unknown => self.unknown.add(count, first),
+            _ => {}
+        }
+        if !is_expected(&Resource::parse(&count.resource)) {
+            return;
+        }
+        if count.kind == Kind::Plaintext {
+            self.plaintext.add(count, first);
+        }
+        if !primary.is_some_and(|primary| is_under(count, primary)) {
+            self.not_under_primary.add(count, first);
+        }
+    }
+}
+
+/// Whether the values of `count` name `key_id` as their key. No value names an empty one.
+pub fn is_under(count: &Count, key_id: &str) -> bool {
+    !key_id.is_empty() && count.key_id == key_id
+}
+
+/// A resource, or several, as the EncryptionConfiguration names them: `secrets`, `deployments.apps`, `*.apps`, `*.` (the core group) or
+/// `*.*` (everything, custom resources too).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// Every resource.
+    Everything,
+    /// Every resource of a group, the core group if it is empty.
+    Group(String),
+    /// One resource.
+    Exactly {
+        /// Its plural.
+        plural: String,
+        /// Its group, empty for the core group.
+        group: String,
+    },
+}
+
+/// A text that names no resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("it is none of `secrets`, `deployments.apps`, `*.apps`, `*.` and `*.*`")]
+pub struct PatternError;
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
+        match text.split_once('.').unwrap_or((text, "")) {
+            ("*", "*") => Ok(Self::Everything),
+            ("*", group) if text != "*" && is_name(group) => Ok(Self::Group(group.to_owned())),
+            (plural, group) if !plural.is_empty() && is_name(text) && !text.ends_with('.') => {
+                Ok(Self::Exactly { plural: plural.to_owned(), group: group.to_owned() })
+            }
+            _ => Err(PatternError),
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether `resource` is meant. One of an unknown group may be: better a finding too much than one too few.
+    pub fn covers(&self, resource: &Resource<'_>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Group(group) => resource.group.is_none_or(|of| of == group),
+            Self::Exactly { plural, group } => resource.plural == plural && resource.group.is_none_or(|of| of == group),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(resource: &str, class: Class, kind: Kind, key_id: &str) -> Count {
+        Count {
+            class,
+            resource: resource.into(),
+            kind,
+            provider: String::new(),
+            key_id: key_id.into(),
+            detail: String::new(),
+            old: false,
+            values: 3,
+            newest: 1,
+            first: vec![format!("{resource}/1"), format!("{resource}/2")],
+        }
+    }
+
+    fn counts() -> Vec<Count> {
+        let (built_in, v2) = (Class::BuiltIn, Kind::KmsV2);
+        let old = Count { old: true, ..count("secrets", built_in, Kind::Plaintext, "") };
+        vec![
+            count("secrets", built_in, v2, "new"),
+            count("secrets", built_in, v2, "old"),
+            count("configmaps", built_in, Kind::Aescbc, ""),
+            count("leases.coordination.k8s.io", built_in, Kind::Plaintext, ""),
+            count("widgets.example.com", Class::Custom, Kind::Plaintext, ""),
+            count("secrets", built_in, Kind::Unreadable, ""),
+            count("pods", built_in, Kind::Unknown, ""),
+            count("ranges", Class::NotServed, Kind::Plaintext, ""),
+            count("outside the prefix", Class::Outside, Kind::Plaintext, ""),
+            old,
+        ]
+    }
+
+    fn found(primary: Option<&str>, patterns: &[&str]) -> Findings {
+        let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().expect("a pattern")).collect();
+        Findings::of(&counts(), primary, |resource| patterns.iter().any(|pattern| pattern.covers(resource)), 3)
+    }
+
+    #[test]
+    fn only_expected_resources_must_be_under_the_primary() {
+        let secrets = found(Some("new"), &["secrets"]);
+        assert_eq!(secrets.not_under_primary, Finding { values: 6, first: ["secrets/1", "secrets/2", "secrets/1"].map(Into::into).into() });
+        assert_eq!(secrets.plaintext, Finding::default());
+        let everything = found(Some("new"), &["*.*"]);
+        assert_eq!((everything.not_under_primary.values, everything.plaintext.values), (18, 6));
+        assert_eq!(found(Some("new"), &["*.example.com"]).plaintext.first, ["widgets.example.com/1", "widgets.example.com/2"]);
+        assert_eq!(found(Some("new"), &["*."]).not_under_primary.values, 12);
+        assert_eq!(found(None, &["secrets"]).not_under_primary.values, 9);
+        assert_eq!(found(Some(""), &["secrets"]).not_under_primary.values, 9);
+    }
+
+    #[test]
+    fn damage_is_found_everywhere_and_what_is_not_served_is_listed_apart() {
+        let findings = found(Some("new"), &[]);
+        assert_eq!((findings.unreadable.values, findings.unknown.values), (3, 3));
+        assert_eq!((findings.not_served.first, findings.outside.values), (vec!["ranges/1".to_owned(), "ranges/2".to_owned()], 3));
+        assert_eq!((findings.not_under_primary, findings.plaintext), (Finding::default(), Finding::default()));
+    }
+
+    #[test]
+    fn patterns_are_those_of_the_encryption_configuration() {
+        let covers = |pattern: &str, resource: &str| pattern.parse::<Pattern>().expect(pattern).covers(&Resource::parse(resource));
+        for (pattern, yes, no) in [
+            ("secrets", "secrets", "secrets.example.com"),
+            ("deployments.apps", "deployments.apps", "deployments"),
+            ("*.apps", "statefulsets.apps", "widgets.my.apps"),
+            ("*.", "secrets", "deployments.apps"),
+            ("widgets.a.example.com", "widgets.a.example.com", "widgets.b.example.com"),
+            ("*.batch", "old.?", "jobs.apps"),
+            ("old", "old.?", "older.?"),
+        ] {
+            assert!(covers(pattern, yes), "{pattern} {yes}");
+            assert!(!covers(pattern, no), "{pattern} {no}");
+            assert!(covers("*.*", no), "{no}");
+        }
+        for text in ["", "*", ".", ".apps", "secrets.", "*secrets", "*.*.apps", "secrets.*", "a b"] {
+            assert_eq!(text.parse::<Pattern>(), Err(PatternError), "{text}");
+        }
+    }
+}
