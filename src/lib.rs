@@ -24,6 +24,8 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod durable;
+#[cfg(feature = "operator")]
+pub mod encryption_configuration;
 pub mod entropy;
 pub mod envelope;
 #[cfg(feature = "operator")]
@@ -40,7 +42,8 @@ pub mod ownership;
 pub mod protocol;
 pub mod provider;
 #[cfg(feature = "operator")]
-
+pub mod recover;
+#[cfg(feature = "operator")]
 pub mod rotation;
 #[cfg(feature = "operator")]
 pub mod scan;

@@ -19,6 +19,8 @@ mod legacy;
 mod nodes;
 #[path = "cluster/peers.rs"]
 mod peers;
+#[path = "cluster/recover.rs"]
+mod recover;
 #[path = "cluster/restart.rs"]
 mod restart;
 #[path = "cluster/rotation.rs"]

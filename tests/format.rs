@@ -17,6 +17,9 @@ mod envelope;
 mod key_id;
 #[path = "format/keyring.rs"]
 mod keyring;
+#[cfg(feature = "operator")]
+#[path = "format/recover.rs"]
+mod recover;
 #[path = "format/report.rs"]
 mod report;
 #[path = "format/script.rs"]
