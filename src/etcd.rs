@@ -1,10 +1,15 @@
 //! What the API server stored in etcd, read from a live etcd or from a snapshot file. Nothing here opens a secret.
 
 pub mod key;
+pub mod live;
+pub mod manifest;
 pub mod object;
+mod tls;
 pub mod value;
 
 use std::fmt;
+
+pub use tls::{TlsError, TlsFault};
 
 /// One stored object, lent out for the time of one call.
 #[derive(Clone, Copy)]

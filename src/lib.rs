@@ -9,6 +9,7 @@
 //! config, client           settings; the other end of the socket
 //! keyring                  versions, states, snapshots, the file they live in
 //! envelope, key_id         frozen formats; no keys, no I/O
+//! etcd                     readers of what the API server stored
 //! provider                 the narrow `Kek` behaviour and who implements it
 //! etcd                     what the API server stored: keys, values, whose ciphertext
 //! durable, ownership       files: written whole or not at all, read only when nobody else could have written them

@@ -9,6 +9,7 @@
 //! | [`process`], [`log`] | a child process whose lines can be awaited and which dies with its owner |
 //! | [`scratch`] | folders and processes that are gone after the test, even when it was killed |
 //! | [`plugin`], [`etcd`], [`apiserver`] | the three servers |
+//! | [`pki`] | certificates for TLS between them, good and bad ones |
 //! | [`encryption`], [`api`], [`metrics`], [`stored`] | the API server's configuration, its HTTPS API, its metrics, what it stores |
 //! | [`leak`] | looks for secret bytes in any of the forms in which they get printed |
 //! | [`systemd`] | a systemd as PID 1 in namespaces of its own |
@@ -25,6 +26,7 @@ pub mod etcd;
 pub mod leak;
 pub mod log;
 pub mod metrics;
+pub mod pki;
 pub mod plugin;
 pub mod ports;
 pub mod process;
