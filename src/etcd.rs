@@ -1,9 +1,11 @@
 //! What the API server stored in etcd, read from a live etcd or from a snapshot file. Nothing here opens a secret.
 
+pub mod bolt;
 pub mod key;
 pub mod live;
 pub mod manifest;
 pub mod object;
+pub mod snapshot;
 mod tls;
 pub mod value;
 

@@ -29,7 +29,18 @@ pub struct Etcd {
     /// etcdctl's TLS options.
     tls: Vec<String>,
     etcdctl: PathBuf,
-    _data: TempDir,
+    data: TempDir,
+}
+
+/// One stored key as etcdctl shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stored {
+    /// The whole key.
+    pub key: Vec<u8>,
+    /// What is stored.
+    pub value: Vec<u8>,
+    /// The revision that wrote it.
+    pub mod_revision: u64,
 }
 
 /// TLS of the client port: who the server is, whom it and its clients trust.
@@ -82,7 +93,7 @@ impl Etcd {
             }
         }
         let process = Process::spawn("etcd", &mut command)?;
-        Ok(Self { process, endpoint, tls: own_tls, etcdctl: tools.etcdctl(), _data: data })
+        Ok(Self { process, endpoint, tls: own_tls, etcdctl: tools.etcdctl(), data })
     }
 
     /// Starts a cluster of three members and waits until each answers.
@@ -177,6 +188,28 @@ impl Etcd {
     /// All keys that begin with `prefix`, with their stored bytes.
     pub fn values(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
         self.read(&[prefix, "--prefix"])
+    }
+
+    /// All keys that begin with `prefix` as they were at `revision` (0: now), and the revision that etcd was at when it answered.
+    pub fn entries(&self, prefix: &str, revision: u64) -> Result<(u64, Vec<Stored>)> {
+        let answer = self.json(&["get", prefix, "--prefix", "--rev", &revision.to_string()])?;
+        let pairs = answer["kvs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let entry = |pair: &Value| -> Result<Stored> {
+            let mod_revision = pair["mod_revision"].as_u64().ok_or_else(|| Error::new("no mod_revision in the answer of etcdctl"))?;
+            Ok(Stored { key: bytes(&pair["key"])?, value: bytes(&pair["value"])?, mod_revision })
+        };
+        let now = answer["header"]["revision"].as_u64().ok_or_else(|| Error::new("no revision in the answer of etcdctl"))?;
+        Ok((now, pairs.iter().map(entry).collect::<Result<_>>()?))
+    }
+
+    /// Has etcdctl save a snapshot to `file`.
+    pub fn save(&self, file: &Path) -> Result<()> {
+        self.etcdctl(&["snapshot", "save", &file.display().to_string()]).map(drop)
+    }
+
+    /// The file that it keeps everything in; it writes there a tenth of a second after a change.
+    pub fn database(&self) -> PathBuf {
+        self.data.path().join("member/snap/db")
     }
 
     /// How many keys begin with `prefix`.

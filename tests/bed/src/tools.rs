@@ -1,4 +1,4 @@
-//! The Go programs that tests run beside the plugin: a real control plane and two small programs of our own.
+//! The Go programs that tests run beside the plugin: a real control plane and a few small programs of our own.
 //!
 //! They are built from `tests/go` by the Go compiler alone, with the versions that `tests/go/go.sum` fixes, into a cache folder outside
 //! `target/`, so that `cargo clean` and a fresh clone do not cost ten minutes. `cargo xtask tools` builds; tests only locate.
@@ -21,7 +21,7 @@ const CONTROL_PLANE: [(&str, &str); 4] = [
 ];
 
 /// Our own programs: name of the file, package in `tests/go`.
-const OWN: [(&str, &str); 2] = [("conformance", "./conformance"), ("refplugin", "./refplugin")];
+const OWN: [(&str, &str); 3] = [("conformance", "./conformance"), ("refplugin", "./refplugin"), ("snapshotgen", "./snapshotgen")];
 
 /// The built Go programs of this checkout.
 #[derive(Debug, Clone)]
@@ -119,6 +119,11 @@ impl Tools {
     /// The reference KMS plugin that the benchmarks measure against.
     pub fn refplugin(&self) -> PathBuf {
         self.own.join("refplugin")
+    }
+
+    /// Writes etcd databases of any size for the snapshot reader.
+    pub fn snapshotgen(&self) -> PathBuf {
+        self.own.join("snapshotgen")
     }
 }
 
