@@ -6,7 +6,9 @@
 //! cli                      one file per command: parse, call, print
 //! scan                     what is encrypted with which key, counted and reported
 //! server, service          sockets and peers; gRPC calls and the one table from errors to codes
+//! rewrite                  what operators do: stale objects written anew through the API server
 //! config, client           settings; the other end of the socket
+//! kube                     the API server as kubectl reaches it
 //! keyring                  versions, states, snapshots, the file they live in
 //! envelope, key_id         frozen formats; no keys, no I/O
 //! etcd                     readers of what the API server stored
@@ -38,12 +40,16 @@ pub mod hardening;
 mod hex;
 pub mod key_id;
 pub mod keyring;
+#[cfg(feature = "operator")]
+pub mod kube;
 pub mod log;
 pub mod ownership;
 pub mod protocol;
 pub mod provider;
 #[cfg(feature = "operator")]
 pub mod recover;
+#[cfg(feature = "operator")]
+pub mod rewrite;
 #[cfg(feature = "operator")]
 pub mod rotation;
 #[cfg(feature = "operator")]
