@@ -1,6 +1,8 @@
 //! The command line: parse, call, print. One file per command.
 
 mod advice;
+#[cfg(feature = "operator")]
+mod cluster;
 mod failure;
 #[cfg(feature = "operator")]
 mod generate;
@@ -10,9 +12,15 @@ mod keyring;
 #[cfg(feature = "operator")]
 mod output;
 mod place;
+#[cfg(feature = "operator")]
+mod progress;
 mod prompt;
 #[cfg(feature = "operator")]
+mod recover;
+#[cfg(feature = "operator")]
 mod rotate;
+#[cfg(feature = "operator")]
+mod scan;
 mod serve;
 #[cfg(feature = "operator")]
 mod status;
@@ -25,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::Exit;
+use failure::{Exit, Failure};
 
 /// A Kubernetes KMS v2 plugin that holds the key-encryption keys of a cluster.
 #[derive(Parser)]
@@ -47,6 +55,10 @@ enum Command {
     Keyring(keyring::Arguments),
     #[cfg(feature = "operator")]
     Rotate(rotate::Arguments),
+    #[cfg(feature = "operator")]
+    Scan(scan::Arguments),
+    #[cfg(feature = "operator")]
+    Recover(recover::Arguments),
     #[cfg(feature = "operator")]
     Completions(generate::CompletionsArguments),
     #[cfg(feature = "operator")]
@@ -95,6 +107,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Rotate(arguments) => rotate::run(arguments),
         #[cfg(feature = "operator")]
+        Command::Scan(arguments) => scan::run(arguments),
+        #[cfg(feature = "operator")]
+        Command::Recover(arguments) => recover::run(arguments),
+        #[cfg(feature = "operator")]
         Command::Completions(arguments) => generate::completions(arguments),
         #[cfg(feature = "operator")]
         Command::Man(arguments) => generate::man(arguments),
@@ -106,6 +122,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Says what goes on, to standard error.
+#[cfg(feature = "operator")]
+fn note(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Waits for what speaks with etcd or an API server.
+#[cfg(feature = "operator")]
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(Exit::Unexpected, "start the runtime", e, "This is not foreseen; please report it."))?;
+    runtime.block_on(work)
 }
 
 /// Prints to standard output. A reader that went away is no failure of the command.

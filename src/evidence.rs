@@ -1,6 +1,6 @@
 //! What a step that takes something away must show first: that nothing needs the version any more.
 //!
-//! One interface. Today its only source is a person who takes the risk; a scan of etcd will be another.
+//! One interface with two sources: a scan of etcd ([`crate::scan::evidence`]), and a person who takes the risk.
 
 use thiserror::Error;
 
@@ -8,30 +8,53 @@ use crate::key_id::KeyId;
 use crate::keyring::document::Why;
 use crate::keyring::rotation::Step;
 
-/// Evidence is missing: exit code 7.
+/// Why a step is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{} {key_id} needs evidence from etcd that no stored object needs it, and there is none: {missing}", step.name())]
-pub struct Lacking {
-    /// The step.
-    pub step: Step,
-    /// The version.
-    pub key_id: KeyId,
-    /// What is missing.
-    pub missing: String,
+pub enum Objection {
+    /// Something needs the version: exit code 6.
+    #[error("{} {key_id} is refused: {} still {}: {}", step.name(), values(*.count), names(*.count), .first.join(", "))]
+    Needed {
+        /// The step.
+        step: Step,
+        /// The version.
+        key_id: KeyId,
+        /// How many stored values name it.
+        count: u64,
+        /// Where the first of them are, as people read it: resources with their numbers, then etcd keys.
+        first: Vec<String>,
+    },
+    /// Nobody knows whether something does: exit code 7.
+    #[error("{} {key_id} needs evidence from etcd that no stored object needs it, and there is none: {missing}", step.name())]
+    Lacking {
+        /// The step.
+        step: Step,
+        /// The version.
+        key_id: KeyId,
+        /// What is missing.
+        missing: String,
+    },
+}
+
+fn values(count: u64) -> String {
+    if count == 1 { "1 stored value".into() } else { format!("{count} stored values") }
+}
+
+fn names(count: u64) -> &'static str {
+    if count == 1 { "names it" } else { "name it" }
 }
 
 /// A source of evidence.
 pub trait Evidence {
-    /// Why nothing needs `key_id`, for the record; or what is missing.
-    fn nothing_needs(&self, key_id: &KeyId, step: Step) -> Result<Why, Lacking>;
+    /// Why nothing needs `key_id`, for the record; or what stands against it.
+    fn nothing_needs(&self, key_id: &KeyId, step: Step) -> Result<Why, Objection>;
 }
 
 /// No scan has been made: refuses everything.
 pub struct NoScan;
 
 impl Evidence for NoScan {
-    fn nothing_needs(&self, key_id: &KeyId, step: Step) -> Result<Why, Lacking> {
-        Err(Lacking { step, key_id: *key_id, missing: "no scan of etcd was made".into() })
+    fn nothing_needs(&self, key_id: &KeyId, step: Step) -> Result<Why, Objection> {
+        Err(Objection::Lacking { step, key_id: *key_id, missing: "no scan of etcd was made".into() })
     }
 }
 
@@ -46,7 +69,7 @@ impl AcceptedRisk {
 }
 
 impl Evidence for AcceptedRisk {
-    fn nothing_needs(&self, _: &KeyId, _: Step) -> Result<Why, Lacking> {
+    fn nothing_needs(&self, _: &KeyId, _: Step) -> Result<Why, Objection> {
         Ok(self.0.clone())
     }
 }

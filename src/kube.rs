@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admission;
 pub mod discovery;
+pub mod servers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,9 +20,7 @@ pub use discovery::Discovery;
 #[derive(Debug, Error)]
 pub enum KubeError {
     /// No file, no pod.
-    #[error(
-        "no kubeconfig: neither $KUBECONFIG nor ~/.kube/config has one and this is no pod of the cluster; name one with --kubeconfig"
-    )]
+    #[error("no kubeconfig: neither $KUBECONFIG nor ~/.kube/config has one and this is no pod of the cluster; name one with --kubeconfig")]
     NoKubeconfig,
     /// It cannot be read, or says too little.
     #[error("the kubeconfig {}: {problem}", path.as_ref().map_or("of $KUBECONFIG or ~/.kube/config".to_owned(), |path| path.display().to_string()))]

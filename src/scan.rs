@@ -2,8 +2,11 @@
 //!
 //! Counting needs no key. [`tally`] counts, [`findings`] judges what was counted, [`report`] is what is printed, kept and believed later.
 
+pub mod evidence;
 pub mod findings;
 pub mod report;
+pub mod run;
+pub mod stale;
 pub mod tally;
 
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,8 @@ use std::io;
 
 use super::failure::{Exit, Failure};
 use crate::durable::WriteError;
+#[cfg(feature = "operator")]
+use crate::etcd::live::{EtcdError, Refusal};
 use crate::keyring::document::DocumentError;
 use crate::keyring::rotation::StepError;
 use crate::keyring::seal::{SealError, SlotKind};
@@ -187,4 +189,23 @@ pub(super) fn socket(error: &SocketError) -> String {
         }
         SocketError::Step { .. } => "Run as a user that may write to the folder of the socket.".into(),
     }
+}
+
+/// Why etcd does not answer.
+#[cfg(feature = "operator")]
+pub(super) fn etcd(error: &EtcdError) -> String {
+    match (error, error.refusal()) {
+        (EtcdError::Tls(_), _) => "Name the files that etcdctl is used with: --cacert, --cert, --key.",
+        (EtcdError::Broken(_), _) => "See whether a proxy stands between, and whether the endpoints are of one cluster.",
+        (EtcdError::Compacted { .. }, _) => "Scan again; if it happens each time, etcd is compacted more often than it can be read.",
+        (_, Some(Refusal::Tls(_))) => {
+            "Name the authority that signed etcd's certificate and a client certificate that it accepts: --cacert, --cert, --key."
+        }
+        (_, Some(Refusal::Refused | Refusal::Unreachable(_) | Refusal::DialTimeout(_))) => {
+            "See whether etcd runs there, and name its client URL with --endpoints."
+        }
+        (_, Some(Refusal::NoLeader)) => "See to the members of etcd: without a leader nothing can be read for sure.",
+        _ => "Try the same with etcdctl, and see etcd's log.",
+    }
+    .into()
 }

@@ -10,6 +10,8 @@ mod terminal;
 
 use clap::{Args, Subcommand};
 
+pub(super) use export::export_to;
+pub(super) use import::{Opening, open_export};
 pub(super) use look::{read, versions_json, versions_table};
 
 use super::failure::{Exit, Failure};

@@ -7,6 +7,8 @@ use clap::Args;
 use super::advice;
 use super::failure::{Exit, Failure};
 use super::prompt::Asking;
+#[cfg(feature = "operator")]
+use crate::config::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::keyring::seal::{MIN_PASSPHRASE, Opener, SealError};
 use crate::keyring::store::LoadError;
@@ -136,6 +138,8 @@ pub(super) struct Named {
     pub(super) dev: bool,
     /// Whether the configuration says that its credential is not lost with the machine.
     pub(super) credential_is_kept: bool,
+    /// The cluster that it is for.
+    pub(super) cluster: Cluster,
 }
 
 #[cfg(feature = "operator")]
@@ -143,10 +147,22 @@ impl Place {
     /// Everything that a command needs to find the keyring.
     pub(super) fn named(self) -> Result<Named, Failure> {
         match self {
-            Self::Dev(folder) => Ok(Named { source: folder.source(), socket: folder.socket(), dev: true, credential_is_kept: false }),
+            Self::Dev(folder) => Ok(Named {
+                source: folder.source(),
+                socket: folder.socket(),
+                dev: true,
+                credential_is_kept: false,
+                cluster: Cluster::default(),
+            }),
             Self::Config(config) => {
                 let credential_is_kept = matches!(config.seal, Seal::Credential(_)) && !config.machine_bound;
-                Ok(Named { source: config.source(), socket: config.serve.socket.path, dev: false, credential_is_kept })
+                Ok(Named {
+                    source: config.source(),
+                    socket: config.serve.socket.path,
+                    dev: false,
+                    credential_is_kept,
+                    cluster: config.cluster,
+                })
             }
             Self::Unnamed => {
                 let next = "Say `--config FILE`, or `--dev` for the development keyring.";

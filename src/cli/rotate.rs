@@ -1,7 +1,11 @@
 //! `keywright rotate`: one step of a rotation at a time, on the keyring file; running plugins follow by themselves.
 
+mod adoption;
+mod cluster;
 mod exports;
 mod guard;
+mod rewrite;
+mod run;
 mod slots;
 mod status;
 
@@ -32,7 +36,7 @@ use crate::unseal;
 /// Rotate the key-encryption key, one step at a time
 #[derive(Args)]
 #[command(after_help = "Each step says what it changed and what comes next; taken twice it changes nothing. In order:
-begin, promote, (rewrite the stored objects), verify, disable, (hold), destroy.
+begin, promote, rewrite, verify, disable, (hold), destroy; `rotate run` takes them all. verify, disable and destroy look into etcd themselves.
 
 Examples:
   keywright rotate begin --config /etc/keywright/config.toml
@@ -57,6 +61,10 @@ enum StepCommand {
     Enable(OfVersion),
     /// Remove the material of a disabled version for ever, once its hold is over
     Destroy(Destroy),
+    /// Have the API server write anew what is stored under another key than the primary
+    Rewrite(rewrite::Arguments),
+    /// All of it, from the beginning or from wherever it stands
+    Run(run::Arguments),
     /// Show where the rotation stands and what comes next
     Status(status::Arguments),
 }
@@ -72,6 +80,11 @@ struct Common {
     /// Acknowledgement of another node (a file, from `keywright keyring ack` there); once for each
     #[arg(long, value_name = "FILE")]
     ack: Vec<PathBuf>,
+    /// A backup of etcd that must stay restorable: what it needs is not taken away; once for each
+    #[arg(long, value_name = "SNAPSHOT")]
+    backup: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: cluster::Arguments,
     /// Go on without evidence, or without the word of every node; logged in the keyring with your reason
     #[arg(long, value_name = "REASON")]
     accept_risk: Option<String>,
@@ -114,6 +127,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
     let (step, key_id, destroy, common) = match arguments.step {
         StepCommand::Status(arguments) => return status::run(arguments),
+        StepCommand::Rewrite(arguments) => return rewrite::run(arguments),
+        StepCommand::Run(arguments) => return run::run(arguments),
         StepCommand::Begin(common) => (Step::Begin, None, None, common),
         StepCommand::Promote(o) => (Step::Promote, o.key_id, None, o.common),
         StepCommand::Verify(n) => (Step::Verify, Some(n.key_id), None, n.common),
@@ -134,7 +149,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             openers.push(place::ask_passphrase(false)?);
         }
     }
-    let request = Request { step, key_id, dry_run: common.dry_run, acks: &common.ack, risk: common.accept_risk.as_deref() };
+    let reason = common.accept_risk.as_deref();
+    // Where the cluster is matters only to the steps that look into it.
+    let found = if step.needs_evidence() && reason.is_none() { Some(common.cluster.find(&named)) } else { None };
+    let cluster = match &found {
+        Some(found) => found.as_ref().map_err(|failure| failure.why.clone()),
+        None => Err("no scan of etcd was made".to_owned()),
+    };
+    let risk = Risk { reason, acks: &common.ack, cluster, backups: &common.backup };
+    let request = Request { step, key_id, dry_run: common.dry_run, risk };
     let outcome = take(&named, &openers, &request);
     common.target.show(outcome)
 }
@@ -144,8 +167,19 @@ struct Request<'a> {
     step: Step,
     key_id: Option<KeyId>,
     dry_run: bool,
+    risk: Risk<'a>,
+}
+
+/// What stands against the risk of a step, or the reason to take it.
+struct Risk<'a> {
+    /// Why to go on without evidence.
+    reason: Option<&'a str>,
+    /// Acknowledgements of other nodes.
     acks: &'a [PathBuf],
-    risk: Option<&'a str>,
+    /// Where to look for evidence; or why not.
+    cluster: Result<&'a cluster::Cluster<'a>, String>,
+    /// Snapshots that must stay restorable.
+    backups: &'a [PathBuf],
 }
 
 fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answer, Failure> {
@@ -238,6 +272,21 @@ fn is_done(opened: &crate::keyring::store::Opened, step: Step, key_id: KeyId) ->
 pub(super) fn check_seen(named: &Named, changing: &Changing, attempted: &dyn Fn() -> String) -> Result<(), Failure> {
     let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.admit(&changing.opened.document)));
     seen.map_err(|e| Failure::new(Exit::Configuration, attempted(), &e, advice::seen(&e)))
+}
+
+/// Whether a person wants the plan.
+fn confirm_plan() -> Result<(), Failure> {
+    use std::io::IsTerminal;
+    let refuse = |why: &str| Err(Failure::new(Exit::Usage, "begin", why, "Say --yes to go on without being asked; nothing was changed."));
+    if !std::io::stdin().is_terminal() {
+        return refuse("it was not confirmed");
+    }
+    super::note("Go on? [yes/no] ");
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line) {
+        Ok(_) if line.trim() == "yes" => Ok(()),
+        _ => refuse("it was not confirmed"),
+    }
 }
 
 /// The full key_id, typed once more by a person or given by a script.

@@ -39,7 +39,12 @@ pub enum AdminError {
 /// The text at `path` of the second socket at `socket`. Blocks, at most three seconds.
 pub fn get(socket: &Path, path: &str) -> Result<String, AdminError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(LIMIT, ask(socket, path)).await.map_err(|_| AdminError::Silent)? })
+    runtime.block_on(fetch(socket, path))
+}
+
+/// The same for who waits for other things too.
+pub async fn fetch(socket: &Path, path: &str) -> Result<String, AdminError> {
+    tokio::time::timeout(LIMIT, ask(socket, path)).await.map_err(|_| AdminError::Silent)?
 }
 
 async fn ask(socket: &Path, path: &str) -> Result<String, AdminError> {

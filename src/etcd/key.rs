@@ -21,6 +21,8 @@ use std::fmt;
 
 use table::{BUILT_IN, DOTTED};
 
+use crate::encryption_configuration::Pattern;
+
 /// `--etcd-prefix` of the API server, from `/` to `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(String);
@@ -82,6 +84,17 @@ impl<'a> Resource<'a> {
             None => Self { plural: text, group: Some("") },
             Some((plural, "?")) => Self { plural, group: None },
             Some((plural, group)) => Self { plural, group: Some(group) },
+        }
+    }
+}
+
+impl Resource<'_> {
+    /// Whether `pattern` is for it. One of an unknown group may be meant: better a finding too much than one too few.
+    pub fn is_meant_by(&self, pattern: &Pattern) -> bool {
+        match (self.group, pattern) {
+            (Some(group), _) => pattern.matches(self.plural, group),
+            (None, Pattern::Resource { name, .. }) => name == self.plural,
+            (None, Pattern::Group(_) | Pattern::Everything) => true,
         }
     }
 }

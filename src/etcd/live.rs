@@ -13,6 +13,7 @@ mod range;
 mod session;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::Code;
@@ -58,7 +59,7 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(15);
 pub const PREFIX: &str = "/registry";
 
 /// How to reach an etcd: etcdctl's options, under its names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// `--endpoints`; at least one. All of them must be members of one cluster.
     pub endpoints: Vec<Endpoint>,
@@ -79,12 +80,12 @@ pub struct Options {
 }
 
 /// A user of etcd's own authentication.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct User {
     /// Its name.
     pub name: String,
     /// Its password, from a file or a prompt, never from the command line. Secret.
-    pub password: SecretBytes,
+    pub password: Arc<SecretBytes>,
 }
 
 impl Options {

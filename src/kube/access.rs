@@ -64,7 +64,18 @@ struct Refusal {
 impl Access {
     /// Reads the kubeconfig, connects, and asks for the server's version.
     pub async fn open(options: &Options) -> Result<Self, KubeError> {
+        Self::with(configuration(options).await?).await
+    }
+
+    /// The same for the API server at `address` (`HOST:PORT`), in place of the one that the kubeconfig names.
+    pub(super) async fn at(options: &Options, address: &str) -> Result<Self, KubeError> {
         let mut config = configuration(options).await?;
+        let server = format!("https://{address}");
+        config.cluster_url = server.parse().map_err(|e: http::uri::InvalidUri| KubeError::Client { server, problem: e.to_string() })?;
+        Self::with(config).await
+    }
+
+    async fn with(mut config: Config) -> Result<Self, KubeError> {
         config.default_retry = false; // repeated by who knows what is repeated, and how often
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let problem = |e| match e {
@@ -97,8 +108,23 @@ impl Access {
             let reason = serde_json::from_slice::<Refusal>(answer.body.expose_secret()).ok().and_then(|refusal| refusal.reason);
             return Err(KubeError::Refused { what, server: self.server.clone(), status: answer.status, reason });
         }
-        serde_json::from_slice(answer.body.expose_secret())
-            .map_err(|_| KubeError::Unreadable { what, server: self.server.clone(), expected })
+        serde_json::from_slice(answer.body.expose_secret()).map_err(|_| KubeError::Unreadable {
+            what,
+            server: self.server.clone(),
+            expected,
+        })
+    }
+
+    /// Reads the text at `path`, such as `/metrics`.
+    pub(super) async fn text(&self, path: &str) -> Result<String, KubeError> {
+        let what = format!("GET {path}");
+        let request = Request::get(path).body(Body::empty());
+        let answer = self.send(&what, request, LARGEST).await?;
+        if answer.status != 200 {
+            return Err(KubeError::Refused { what, server: self.server.clone(), status: answer.status, reason: None });
+        }
+        let text = std::str::from_utf8(answer.body.expose_secret());
+        text.map(str::to_owned).map_err(|_| KubeError::Unreadable { what, server: self.server.clone(), expected: "text" })
     }
 
     /// Merges nothing into the object at `path`, so that the API server writes it anew if it finds it stale, and asks for its metadata

@@ -129,9 +129,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_webhook_is_named_when_its_rules_cover_updates_of_the_resource() {
-        let rule = |groups: Value, resources: Value, operations: Value, scope: Value| {
-            json!({"apiGroups": groups, "apiVersions": ["v9"], "resources": resources, "operations": operations, "scope": scope})
-        };
+        let rule = |groups: Value, resources: Value, operations: Value, scope: Value| json!({"apiGroups": groups, "apiVersions": ["v9"], "resources": resources, "operations": operations, "scope": scope});
         let (apps, deployments, update) = (json!(["apps"]), json!(["deployments"]), json!(["CREATE", "UPDATE"]));
         assert!(acts(&rule(apps.clone(), deployments.clone(), update.clone(), Value::Null)));
         assert!(acts(&rule(json!(["*"]), json!(["*"]), json!(["*"]), json!("*"))));

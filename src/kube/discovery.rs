@@ -240,7 +240,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_key_without_a_group_is_never_taken_for_a_custom_resource() {
-        let found = discovery(&[("", "v1", "services", true, &["patch"], ""), ("serving.knative.dev", "v1", "services", true, &["patch"], "")]);
+        let found =
+            discovery(&[("", "v1", "services", true, &["patch"], ""), ("serving.knative.dev", "v1", "services", true, &["patch"], "")]);
         assert_eq!(found.resolve(None, "services").expect("one").group, "");
         assert_eq!(found.resolve(Some("serving.knative.dev"), "services").expect("one").group, "serving.knative.dev");
         assert_eq!(found.resolve(Some("apps"), "services"), Err(Unresolved::NotServed));
@@ -249,7 +250,8 @@ pub(crate) mod tests {
 
     #[test]
     fn events_have_two_names_and_other_pairs_are_ambiguous() {
-        let both = |first, second| discovery(&[(first, "v1", "events", true, &["patch"], ""), (second, "v1", "events", true, &["patch"], "")]);
+        let both =
+            |first, second| discovery(&[(first, "v1", "events", true, &["patch"], ""), (second, "v1", "events", true, &["patch"], "")]);
         assert_eq!(both("", "events.k8s.io").resolve(None, "events").expect("the core group").group, "");
         let expected = Unresolved::Ambiguous(vec!["apps".to_owned(), "batch".to_owned()]);
         assert_eq!(both("apps", "batch").resolve(None, "events"), Err(expected));
@@ -267,7 +269,9 @@ pub(crate) mod tests {
     fn the_storage_version_is_patched_where_it_can_be() {
         // SHA-256 of "a.example/v1, Kind=Kind", the first 8 bytes in base64.
         let hash = documents::storage_version_hash("a.example", "v1", "Kind");
-        let found = |verbs: &[&str]| discovery(&[("a.example", "v2", "things", true, &["patch"], &hash), ("a.example", "v1", "things", true, verbs, &hash)]);
+        let found = |verbs: &[&str]| {
+            discovery(&[("a.example", "v2", "things", true, &["patch"], &hash), ("a.example", "v1", "things", true, verbs, &hash)])
+        };
         let chosen = |found: &Discovery| found.resources()[0].patch_version().map(|version| version.name.clone());
         assert_eq!(chosen(&found(&["get", "patch"])).as_deref(), Some("v1"));
         assert_eq!(chosen(&found(&["get"])).as_deref(), Some("v2"));

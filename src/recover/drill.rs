@@ -86,48 +86,65 @@ struct Group {
     kept: BTreeMap<[u8; 32], (Vec<u8>, Vec<u8>)>,
 }
 
-/// Opens a sample of `entries`, pairs of etcd key and stored value, with `opener`.
+/// A drill under way: it is shown every entry, then opens its sample.
 ///
 /// Holds `sample` stored values for each key; plaintext is counted, never held.
-pub fn drill<K: AsRef<[u8]>, V: AsRef<[u8]>>(opener: &Opener, entries: impl IntoIterator<Item = (K, V)>, plan: Plan) -> Report {
-    let sample = plan.sample.clamp(1, MAX_SAMPLE);
-    let mut report = Report {
-        drill: 1,
-        date: plan.date.to_string(),
-        sample,
-        seed: plan.seed,
-        keys: Vec::new(),
-        unreadable: 0,
-        unreadable_named: Vec::new(),
-        not_sampled: 0,
-    };
-    let mut groups: BTreeMap<Label, Group> = BTreeMap::new();
-    for (key, value) in entries {
-        let (key, value) = (key.as_ref(), value.as_ref());
-        let label = match label(value, opener.configuration()) {
+pub struct Drill<'a> {
+    opener: &'a Opener,
+    plan: Plan,
+    sample: usize,
+    groups: BTreeMap<Label, Group>,
+    unreadable: u64,
+    unreadable_named: Vec<Failure>,
+    not_sampled: u64,
+}
+
+impl<'a> Drill<'a> {
+    /// Will open what it takes with `opener`.
+    pub fn new(opener: &'a Opener, plan: Plan) -> Self {
+        let sample = plan.sample.clamp(1, MAX_SAMPLE);
+        Self { opener, plan, sample, groups: BTreeMap::new(), unreadable: 0, unreadable_named: Vec::new(), not_sampled: 0 }
+    }
+
+    /// One entry: its etcd key and what is stored there.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) {
+        let label = match label(value, self.opener.configuration()) {
             Ok(label) => label,
             Err(error) => {
-                report.unreadable += 1;
-                name(&mut report.unreadable_named, key, error.to_string());
-                continue;
+                self.unreadable += 1;
+                return name(&mut self.unreadable_named, key, error.to_string());
             }
         };
-        let known = groups.len();
-        let group = match groups.entry(label) {
+        let known = self.groups.len();
+        let group = match self.groups.entry(label) {
             Entry::Occupied(group) => group.into_mut(),
             Entry::Vacant(_) if known >= MAX_KEYS => {
-                report.not_sampled += 1;
-                continue;
+                self.not_sampled += 1;
+                return;
             }
             Entry::Vacant(place) => place.insert(Group::default()),
         };
         group.values += 1;
         if value.starts_with(b"k8s:enc:") {
-            group.keep(rank(plan.seed, key), sample, key, value);
+            group.keep(rank(self.plan.seed, key), self.sample, key, value);
         }
     }
-    report.keys = groups.into_iter().map(|(label, group)| open(opener, label, group)).collect();
-    report
+
+    /// Opens the sample.
+    pub fn finish(self) -> Report {
+        let Self { opener, plan, sample, groups, unreadable, unreadable_named, not_sampled } = self;
+        let keys = groups.into_iter().map(|(label, group)| open(opener, label, group)).collect();
+        Report { drill: 1, date: plan.date.to_string(), sample, seed: plan.seed, keys, unreadable, unreadable_named, not_sampled }
+    }
+}
+
+/// Opens a sample of `entries`, pairs of etcd key and stored value, with `opener`.
+pub fn drill<K: AsRef<[u8]>, V: AsRef<[u8]>>(opener: &Opener, entries: impl IntoIterator<Item = (K, V)>, plan: Plan) -> Report {
+    let mut drill = Drill::new(opener, plan);
+    for (key, value) in entries {
+        drill.add(key.as_ref(), value.as_ref());
+    }
+    drill.finish()
 }
 
 impl Group {

@@ -68,7 +68,12 @@ pub(super) enum Verdict {
     /// Stored at this revision now, whoever wrote it.
     Stored(u64),
     Gone,
-    Again { reason: Reason, patience: Patience, overloaded: bool, after: Option<Duration> },
+    Again {
+        reason: Reason,
+        patience: Patience,
+        overloaded: bool,
+        after: Option<Duration>,
+    },
     Failed(Reason),
     /// The answer was not metadata only. It may be the object whole.
     NotMetadata,
@@ -157,7 +162,8 @@ fn refused_by_admission(message: &str) -> bool {
 
 /// The storage layer's words for a value that does not decrypt or decode; they name the key, never the value.
 fn unreadable(status: &Status) -> bool {
-    status.reason == "StorageReadError" || ["unable to transform key", "failed to decrypt"].iter().any(|words| status.message.contains(words))
+    status.reason == "StorageReadError"
+        || ["unable to transform key", "failed to decrypt"].iter().any(|words| status.message.contains(words))
 }
 
 fn fields(status: &Status) -> Vec<String> {
@@ -245,7 +251,10 @@ mod tests {
         assert_eq!(again(503, "etcdserver: leader changed"), (Patience::Full, true, second));
         assert_eq!(again(409, "the object has been modified"), (Patience::Full, false, second));
         assert_eq!(again(500, "Internal error occurred: failed calling webhook \"w\": refused"), (Patience::Short, false, second));
-        assert_eq!(again(500, "Internal error occurred: unable to transform key \"/registry/secrets/a/b\": no"), (Patience::Short, false, second));
+        assert_eq!(
+            again(500, "Internal error occurred: unable to transform key \"/registry/secrets/a/b\": no"),
+            (Patience::Short, false, second)
+        );
         assert_eq!(judged(401, &json!({})), Verdict::Unauthorized);
     }
 

@@ -79,6 +79,19 @@ pub enum Note {
     NotTheStorageVersion,
 }
 
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hook(hook) => {
+                let fails = if hook.fails_closed { ", and refuses what it cannot be asked about" } else { "" };
+                write!(f, "{} {} may change or refuse them{fails}", hook.kind.name(), hook.name)
+            }
+            Self::ConversionWebhook => f.write_str("they go through a conversion webhook, which may change them"),
+            Self::NotTheStorageVersion => f.write_str("they are not served in the version in which they are stored"),
+        }
+    }
+}
+
 /// An object that stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Impossible {

@@ -36,13 +36,7 @@ pub fn role(plan: &Plan) -> String {
 }
 
 /// All values are DNS names, or empty: in quotation marks they are YAML strings as they stand.
-fn rule<'a>(
-    text: &mut String,
-    group: &str,
-    resources: impl IntoIterator<Item = &'a str>,
-    names: Option<&BTreeSet<String>>,
-    verb: &str,
-) {
+fn rule<'a>(text: &mut String, group: &str, resources: impl IntoIterator<Item = &'a str>, names: Option<&BTreeSet<String>>, verb: &str) {
     let list = |entries: Vec<&str>| entries.iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>().join(", ");
     let resources = list(resources.into_iter().collect());
     let mut line = |key: &str, value: &str| writeln!(text, "{key}: [{value}]").expect("a String takes everything");

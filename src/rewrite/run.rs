@@ -115,7 +115,18 @@ pub async fn run(
     let interval = limits.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get());
     let now = Instant::now();
     let pace = Pace::new(limits.at_a_time.get().min(MOST_AT_A_TIME), interval, limits.latency, now);
-    let mut run = Run { access, plan, limits, entropy, progress, pace, report: Report::new(plan), begun: now, waiting: BinaryHeap::new(), forbidden: BTreeSet::new() };
+    let mut run = Run {
+        access,
+        plan,
+        limits,
+        entropy,
+        progress,
+        pace,
+        report: Report::new(plan),
+        begun: now,
+        waiting: BinaryHeap::new(),
+        forbidden: BTreeSet::new(),
+    };
     run.all().await?;
     Ok(run.report)
 }

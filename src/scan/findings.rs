@@ -1,9 +1,5 @@
 //! What was counted, against what should be: everything under the primary, nothing in plaintext.
 
-use std::str::FromStr;
-
-use thiserror::Error;
-
 use super::{Class, Count, Kind};
 use crate::etcd::key::Resource;
 
@@ -84,58 +80,10 @@ pub fn is_under(count: &Count, key_id: &str) -> bool {
     !key_id.is_empty() && count.key_id == key_id
 }
 
-/// A resource, or several, as the EncryptionConfiguration names them: `secrets`, `deployments.apps`, `*.apps`, `*.` (the core group) or
-/// `*.*` (everything, custom resources too).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
-    /// Every resource.
-    Everything,
-    /// Every resource of a group, the core group if it is empty.
-    Group(String),
-    /// One resource.
-    Exactly {
-        /// Its plural.
-        plural: String,
-        /// Its group, empty for the core group.
-        group: String,
-    },
-}
-
-/// A text that names no resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("it is none of `secrets`, `deployments.apps`, `*.apps`, `*.` and `*.*`")]
-pub struct PatternError;
-
-impl FromStr for Pattern {
-    type Err = PatternError;
-
-    fn from_str(text: &str) -> Result<Self, PatternError> {
-        let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
-        match text.split_once('.').unwrap_or((text, "")) {
-            ("*", "*") => Ok(Self::Everything),
-            ("*", group) if text != "*" && is_name(group) => Ok(Self::Group(group.to_owned())),
-            (plural, group) if !plural.is_empty() && is_name(text) && !text.ends_with('.') => {
-                Ok(Self::Exactly { plural: plural.to_owned(), group: group.to_owned() })
-            }
-            _ => Err(PatternError),
-        }
-    }
-}
-
-impl Pattern {
-    /// Whether `resource` is meant. One of an unknown group may be: better a finding too much than one too few.
-    pub fn covers(&self, resource: &Resource<'_>) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Group(group) => resource.group.is_none_or(|of| of == group),
-            Self::Exactly { plural, group } => resource.plural == plural && resource.group.is_none_or(|of| of == group),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encryption_configuration::Pattern;
 
     fn count(resource: &str, class: Class, kind: Kind, key_id: &str) -> Count {
         Count {
@@ -170,8 +118,8 @@ mod tests {
     }
 
     fn found(primary: Option<&str>, patterns: &[&str]) -> Findings {
-        let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().expect("a pattern")).collect();
-        Findings::of(&counts(), primary, |resource| patterns.iter().any(|pattern| pattern.covers(resource)), 3)
+        let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect();
+        Findings::of(&counts(), primary, |resource| patterns.iter().any(|pattern| resource.is_meant_by(pattern)), 3)
     }
 
     #[test]
@@ -193,26 +141,5 @@ mod tests {
         assert_eq!((findings.unreadable.values, findings.unknown.values), (3, 3));
         assert_eq!((findings.not_served.first, findings.outside.values), (vec!["ranges/1".to_owned(), "ranges/2".to_owned()], 3));
         assert_eq!((findings.not_under_primary, findings.plaintext), (Finding::default(), Finding::default()));
-    }
-
-    #[test]
-    fn patterns_are_those_of_the_encryption_configuration() {
-        let covers = |pattern: &str, resource: &str| pattern.parse::<Pattern>().expect(pattern).covers(&Resource::parse(resource));
-        for (pattern, yes, no) in [
-            ("secrets", "secrets", "secrets.example.com"),
-            ("deployments.apps", "deployments.apps", "deployments"),
-            ("*.apps", "statefulsets.apps", "widgets.my.apps"),
-            ("*.", "secrets", "deployments.apps"),
-            ("widgets.a.example.com", "widgets.a.example.com", "widgets.b.example.com"),
-            ("*.batch", "old.?", "jobs.apps"),
-            ("old", "old.?", "older.?"),
-        ] {
-            assert!(covers(pattern, yes), "{pattern} {yes}");
-            assert!(!covers(pattern, no), "{pattern} {no}");
-            assert!(covers("*.*", no), "{no}");
-        }
-        for text in ["", "*", ".", ".apps", "secrets.", "*secrets", "*.*.apps", "secrets.*", "a b"] {
-            assert_eq!(text.parse::<Pattern>(), Err(PatternError), "{text}");
-        }
     }
 }

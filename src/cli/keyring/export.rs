@@ -10,6 +10,7 @@ use serde_json::json;
 use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
+use super::super::place::Named;
 use super::super::{rotate, target};
 use super::terminal::{self, Terminal};
 use crate::entropy::OsEntropy;
@@ -20,6 +21,7 @@ use crate::export::ssh::SshError;
 use crate::keyring::document::{Time, Why};
 use crate::keyring::history::Digest;
 use crate::keyring::rotation;
+use crate::keyring::seal::Opener;
 use crate::keyring::store::{self, ChangeError, Changing};
 
 #[derive(Args)]
@@ -83,7 +85,6 @@ fn export(arguments: &Arguments) -> Result<Done, Failure> {
     }
     let opener = arguments.target.opener(&named)?;
     let changed = |error: ChangeError| advice::changed(ATTEMPTED, &error);
-    let broken = |error| Failure::new(Exit::Configuration, ATTEMPTED, error, "Restore the keyring file from its backup.");
     let to = match from_file {
         Some(passphrase) => To::Passphrase(passphrase),
         None if arguments.passphrase && !arguments.dry_run => {
@@ -93,8 +94,20 @@ fn export(arguments: &Arguments) -> Result<Done, Failure> {
         }
         None => To::Recipients(recipients),
     };
+    make(&named, opener, &to, arguments.output_file.as_deref(), arguments.dry_run)
+}
+
+/// An export to `recipients` in a new file at `path`, as a part of something larger; its digest.
+pub(in crate::cli) fn export_to(named: &Named, target: &target::Arguments, recipients: &[String], path: &Path) -> Result<Digest, Failure> {
+    let recipients = Recipients::parse(recipients).map_err(|e| age_failure(&e))?;
+    make(named, target.opener(named)?, &To::Recipients(recipients), Some(path), false).map(|done| done.digest)
+}
+
+fn make(named: &Named, opener: Opener, to: &To, output_file: Option<&Path>, dry_run: bool) -> Result<Done, Failure> {
+    let changed = |error: ChangeError| advice::changed(ATTEMPTED, &error);
+    let broken = |error| Failure::new(Exit::Configuration, ATTEMPTED, error, "Restore the keyring file from its backup.");
     let mut changing = Changing::begin(&named.source.path, &opener).map_err(changed)?;
-    rotate::check_seen(&named, &changing, &|| ATTEMPTED.to_owned())?;
+    rotate::check_seen(named, &changing, &|| ATTEMPTED.to_owned())?;
     let opened = &mut changing.opened;
     let mut export = Export::of(opened).map_err(broken)?;
     let recorded = export.is_recorded_in(&opened.document);
@@ -112,27 +125,26 @@ fn export(arguments: &Arguments) -> Result<Done, Failure> {
         let next = "keep the digest apart from the file; try it: keywright keyring verify --export FILE --digest DIGEST";
         let mut rows = vec![("generation", generation.to_string()), ("keys", held.len().to_string()), ("result", result.to_owned())];
         let mut json = json!({ "generation": generation, "key_ids": held, "changed": changed, "result": result, "next": next });
-        if !arguments.dry_run {
+        if !dry_run {
             rows.insert(0, ("digest", digest.to_string()));
             json["digest"] = digest.to_string().into();
         }
-        if let Some(path) = &arguments.output_file {
+        if let Some(path) = output_file {
             rows.insert(0, ("file", path.display().to_string()));
             json["file"] = path.display().to_string().into();
         }
         rows.push(("next", next.to_owned()));
         Done { answer: Answer { text: output::pairs(rows), json }, armored, digest }
     };
-    if arguments.dry_run {
+    if dry_run {
         return Ok(done(vec![], "would be done; nothing was changed (--dry-run)", false));
     }
-    let armored = age::encrypt(&export.text, &to, Terminal::Plugin).map_err(|e| age_failure(&e))?;
-    let prepared =
-        arguments.output_file.as_deref().map(|path| Prepared::write(path, &armored).map_err(|e| unwritten(path, &e, None))).transpose()?;
+    let armored = age::encrypt(&export.text, to, Terminal::Plugin).map_err(|e| age_failure(&e))?;
+    let prepared = output_file.map(|path| Prepared::write(path, &armored).map_err(|e| unwritten(path, &e, None))).transpose()?;
     if !recorded {
         changing.adopt(&named.source.path, &[opener], &OsEntropy).map_err(changed)?;
     }
-    if let (Some(prepared), Some(path)) = (prepared, &arguments.output_file) {
+    if let (Some(prepared), Some(path)) = (prepared, output_file) {
         prepared.publish().map_err(|e| unpublished(path, e, digest))?;
     }
     let result =

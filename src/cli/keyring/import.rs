@@ -25,7 +25,7 @@ use crate::unseal;
 
 /// How an export is opened, and which one it must be.
 #[derive(Args)]
-pub(super) struct Opening {
+pub(in crate::cli) struct Opening {
     /// Open the export by this age identity file, or SSH private key
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
@@ -100,6 +100,11 @@ pub(super) fn verify(file: &Path, opening: &Opening) -> Result<Answer, Failure> 
         "versions": super::versions_json(document),
     });
     Ok(Answer { text, json })
+}
+
+/// The keyring in an export, for a command that only reads.
+pub(in crate::cli) fn open_export(file: &Path, opening: &Opening) -> Result<Opened, Failure> {
+    open(file, opening, "open the export", Exit::CheckFailed).map(|(_, opened)| opened)
 }
 
 /// The keyring in the export, every key of it proved. `damaged` is how a file ends the command that is no sound export.

@@ -1,21 +1,23 @@
 //! What a step must show before it is taken: the word of every node, and evidence that nothing needs the version.
 
+use super::super::block_on;
 use super::super::failure::{Exit, Failure};
 use super::super::place::Named;
-use super::Request;
+use super::{Request, cluster};
 use crate::acknowledgement;
-use crate::evidence::{AcceptedRisk, Evidence, NoScan};
+use crate::evidence::{AcceptedRisk, Evidence, Objection};
 use crate::key_id::KeyId;
 use crate::keyring::create;
 use crate::keyring::document::Why;
 use crate::keyring::rotation::Step;
 use crate::keyring::store::Opened;
+use crate::scan::evidence::Scanned;
 
 /// The reason to record, if the step needs one.
 pub(super) fn check(named: &Named, opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Option<Why>, Failure> {
     let step = request.step;
     let attempted = || format!("{} {about}", step.name());
-    let risk = match request.risk.map(AcceptedRisk::new) {
+    let risk = match request.risk.reason.map(AcceptedRisk::new) {
         Some(None) => {
             return Err(Failure::new(Exit::Usage, attempted(), "the reason says nothing", "Say why: --accept-risk \"REASON\"."));
         }
@@ -25,17 +27,35 @@ pub(super) fn check(named: &Named, opened: &Opened, request: &Request<'_>, about
     if step.needs_every_node() && risk.is_none() {
         every_node(named, opened, request, &attempted)?;
     }
-    let evidence: &dyn Evidence = match &risk {
-        Some(risk) => risk,
-        None => &NoScan,
-    };
     if step.needs_evidence() {
-        return evidence
-            .nothing_needs(&about, step)
-            .map(Some)
-            .map_err(|lacking| Failure::new(Exit::Incomplete, attempted(), &lacking, at_stake(step)));
+        let shown = match &risk {
+            Some(risk) => risk.nothing_needs(&about, step),
+            None => looked(opened, request, about)?,
+        };
+        return shown.map(Some).map_err(|objection| {
+            let exit = if matches!(objection, Objection::Needed { .. }) { Exit::Refused } else { Exit::Incomplete };
+            Failure::new(exit, attempted(), &objection, at_stake(step))
+        });
     }
     Ok(risk.filter(|_| step == Step::Promote && opened.document.nodes.len() > 1).and_then(|risk| risk.nothing_needs(&about, step).ok()))
+}
+
+/// What etcd, the API servers and the backups show. Adoption is looked at first: evidence from before it could be written over.
+fn looked(opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Result<Why, Objection>, Failure> {
+    let cluster = match &request.risk.cluster {
+        Ok(cluster) => cluster,
+        Err(missing) => return Ok(Err(Objection::Lacking { step: request.step, key_id: about, missing: missing.clone() })),
+    };
+    let keyring = cluster::prove(opened)?;
+    let document = &opened.document;
+    let (adoption, scans) = block_on(async {
+        let adoption = cluster.adoption(document).await.look().await;
+        Ok((adoption, cluster.scan(&keyring).await?))
+    })?;
+    let backups = request.risk.backups.iter().map(|path| cluster.backup(path, &keyring)).collect::<Result<Vec<_>, _>>()?;
+    let reports: Vec<_> = scans.into_iter().map(|scan| scan.report).collect();
+    let scanned = Scanned { document, reports: &reports, stores: cluster.stores(), adoption, backups: &backups };
+    Ok(scanned.nothing_needs(&about, request.step))
 }
 
 /// What may be lost, and how to go on all the same.
@@ -58,7 +78,7 @@ fn every_node(named: &Named, opened: &Opened, request: &Request<'_>, attempted: 
     let broken = |e| Failure::new(Exit::Configuration, attempted(), e, "Restore the keyring file from its backup.");
     let coordination = create::unwrap_coordination(document, &opened.keys).map_err(broken)?;
     let mut nodes = Vec::new();
-    for path in request.acks {
+    for path in request.risk.acks {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Failure::new(
                 Exit::Usage,

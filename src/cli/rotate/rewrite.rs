@@ -1,0 +1,233 @@
+//! `keywright rotate rewrite`: has the API server write anew what is stored under another key than the primary.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::failure::{Exit, Failure};
+use super::super::keyring::read;
+use super::super::output::{self, Answer};
+use super::super::place::Named;
+use super::super::progress::Bar;
+use super::super::{block_on, note, target};
+use super::cluster::{self, Cluster};
+use crate::entropy::OsEntropy;
+use crate::hardening;
+use crate::keyring::store::Opened;
+use crate::kube::admission::Admission;
+use crate::kube::{Access, Discovery, KubeError};
+use crate::rewrite::plan::{Impossible, Plan, Stale};
+use crate::rewrite::{self, Limits, Report};
+use crate::scan::evidence::Adoption;
+
+#[derive(Args)]
+#[command(
+    after_help = "Scans etcd, waits until every API server has adopted the primary, and sends an empty patch for each stale object. The answers carry
+metadata only, but the credential is as strong as one that reads: docs/rewrite.md, and --print-role for the ClusterRole it needs.
+It keeps no record of its own: killed and started again, it goes on with what is still stale.
+
+Examples:
+  keywright rotate rewrite --config /etc/keywright/config.toml --dry-run
+  keywright rotate rewrite --config /etc/keywright/config.toml --rate 100
+  keywright rotate rewrite --dev --endpoints http://127.0.0.1:2379 --kubeconfig admin.conf"
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    target: target::Arguments,
+    #[command(flatten)]
+    cluster: cluster::Arguments,
+    #[command(flatten)]
+    pace: Pace,
+    /// Have the API server check every patch, admission included, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the ClusterRole that is needed for what is stale now, and patch nothing
+    #[arg(long)]
+    print_role: bool,
+}
+
+/// How hard the API server is asked, and how long it is waited for.
+#[derive(Args)]
+pub(super) struct Pace {
+    /// Patches in flight
+    #[arg(long, value_name = "NUMBER", default_value = "8")]
+    at_a_time: NonZeroUsize,
+    /// Most patches started per second [default: as many as are answered]
+    #[arg(long, value_name = "NUMBER")]
+    rate: Option<NonZeroU32>,
+    /// How long to wait for every API server to adopt the primary
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    adoption_wait: Duration,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
+    let outcome = attempt(&arguments);
+    let left = outcome.as_ref().ok().and_then(|(_, left)| left.clone());
+    arguments.target.show(outcome.map(|(answer, _)| answer))?;
+    left.map_or(Ok(()), |(why, next)| Err(Failure::new(Exit::CheckFailed, "rewrite everything", why, next)))
+}
+
+/// Why something is left, and what to do about it.
+type Left = Option<(String, &'static str)>;
+
+fn attempt(arguments: &Arguments) -> Result<(Answer, Left), Failure> {
+    let named = arguments.target.named()?;
+    let opened = read(&arguments.target, &named)?;
+    let cluster = arguments.cluster.find(&named)?;
+    block_on(async {
+        let access = cluster.access().await?;
+        if arguments.print_role {
+            let (plan, _) = plan(&cluster, &opened, &access).await?;
+            let role = rewrite::role(&plan);
+            return Ok((Answer { json: json!({ "role": role }), text: role }, None));
+        }
+        if !arguments.dry_run {
+            adopted(&cluster, &opened, &arguments.pace).await?;
+        }
+        let (plan, _) = plan(&cluster, &opened, &access).await?;
+        let report = patch(&access, &plan, &arguments.pace, arguments.dry_run).await?;
+        Ok((answer(&named, &plan, &report, arguments.dry_run), left(&plan, &report)))
+    })
+}
+
+/// Waits until every API server writes with the primary: one that does not would write what it is asked to rewrite under the old key again.
+pub(super) async fn adopted(cluster: &Cluster<'_>, opened: &Opened, pace: &Pace) -> Result<String, Failure> {
+    let mut said = String::new();
+    let adoption = cluster
+        .adoption(&opened.document)
+        .await
+        .wait(pace.adoption_wait, &mut |missing| {
+            // The time left in it changes; the rest is said once.
+            let what = missing.split(';').next().unwrap_or(missing);
+            if said != what {
+                note(&format!("waiting: {missing}\n"));
+                said = what.to_owned();
+            }
+        })
+        .await;
+    match adoption {
+        Adoption::Shown(how) => Ok(how),
+        Adoption::Missing(missing) => {
+            let next = "Ask each API server for /readyz/kms-providers, which has it poll the plugin; then run this again.";
+            Err(Failure::new(Exit::Incomplete, "see that every API server writes with the primary", missing, next))
+        }
+    }
+}
+
+/// What a scan finds stale, and how it can be reached. Beside it how many values were counted.
+pub(super) async fn plan(cluster: &Cluster<'_>, opened: &Opened, access: &Access) -> Result<(Plan, u64), Failure> {
+    let keyring = cluster::prove(opened)?;
+    let scans = cluster.scan(&keyring).await?;
+    let values = scans.iter().map(|scan| scan.report.values).sum();
+    let stale: Vec<Stale> = scans.into_iter().flat_map(|scan| scan.stale).collect();
+    let asked = |e: KubeError| {
+        Failure::new(Exit::Runtime, "plan the rewrite", &e, "See --kubeconfig and --context, and what this credential may do.")
+    };
+    let discovery = Discovery::read(access).await.map_err(asked)?;
+    let custom =
+        stale.iter().filter_map(|stale| Some((stale.group.clone()?, stale.resource.clone()))).filter(|(group, _)| group.contains('.'));
+    let admission = Admission::read(access, &custom.collect()).await.map_err(asked)?;
+    Ok((rewrite::plan(stale, &discovery, &admission), values))
+}
+
+/// Patches what is planned.
+pub(super) async fn patch(access: &Access, plan: &Plan, pace: &Pace, dry_run: bool) -> Result<Report, Failure> {
+    let bar = Bar::new("rewrite", "objects");
+    let all = plan.objects() as u64;
+    let mut done = 0;
+    let limits = Limits { at_a_time: pace.at_a_time, per_second: pace.rate, dry_run, ..Limits::default() };
+    rewrite::run(access, plan, &limits, &OsEntropy, &mut |_| {
+        done += 1;
+        bar.at(done, all);
+    })
+    .await
+    .map_err(|e| Failure::new(Exit::Runtime, "rewrite stale objects", &e, "Run it again: it goes on with what is still stale."))
+}
+
+/// What no patch could rewrite.
+pub(super) fn left(plan: &Plan, report: &Report) -> Left {
+    let total = report.total();
+    if total.failed > 0 {
+        let first = report.failures.first().map(|f| format!("{} {}: {}", f.resource, f.object, f.reason)).unwrap_or_default();
+        return Some((format!("{} objects failed, the first: {first}", total.failed), "See the list; mend the cause and run it again."));
+    }
+    if let Some(Impossible { stale, why }) = plan.impossible.first() {
+        let name = stale.namespace.iter().chain([&stale.name]).cloned().collect::<Vec<_>>().join("/");
+        let why = format!("{} objects cannot be patched, the first: {} {name}: {why}", plan.impossible.len(), stale.resource);
+        return Some((why, "Mend or remove them in etcd's terms; docs/rewrite.md says how for each reason."));
+    }
+    if total.unchanged > 0 {
+        let first = report.unchanged.first().cloned().unwrap_or_default();
+        let why = format!("the API server left {} objects as they were, the first: {first}", total.unchanged);
+        return Some((
+            why,
+            "It does not find them stale: it has not adopted the primary, or its EncryptionConfiguration does not name them.",
+        ));
+    }
+    None
+}
+
+fn answer(named: &Named, plan: &Plan, report: &Report, dry_run: bool) -> Answer {
+    let total = report.total();
+    let rows = report.resources.iter().map(|tally| {
+        let counts = tally.counts;
+        [
+            tally.resource.clone(),
+            tally.planned.to_string(),
+            counts.rewritten.to_string(),
+            counts.unchanged.to_string(),
+            counts.gone.to_string(),
+            counts.failed.to_string(),
+        ]
+        .to_vec()
+    });
+    let mut text =
+        output::columns(&["RESOURCE", "STALE", if dry_run { "WOULD DO" } else { "REWRITTEN" }, "UNCHANGED", "GONE", "FAILED"], rows);
+    for planned in &plan.resources {
+        for note in &planned.notes {
+            text.push_str(&format!("note: {}: {note}\n", planned.resource));
+        }
+    }
+    for (what, why) in &plan.not_checked {
+        text.push_str(&format!("note: {what} was not looked at: {why}\n"));
+    }
+    for failure in &report.failures {
+        text.push_str(&format!("failed: {} {}: {}\n", failure.resource, failure.object, failure.reason));
+    }
+    for Impossible { stale, why } in &plan.impossible {
+        let place = stale.namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        text.push_str(&format!("cannot be patched: {} {place}{}: {why}\n", stale.resource, stale.name));
+    }
+    let place = if named.dev { "--dev" } else { "--config FILE" };
+    let next = match (dry_run, total.failed == 0 && total.unchanged == 0 && plan.impossible.is_empty()) {
+        (true, _) => "nothing was changed (--dry-run)".to_owned(),
+        (false, true) => format!("keywright rotate verify OLD_KEY_ID {place}"),
+        (false, false) => "mend what is named above, and run it again".to_owned(),
+    };
+    text.push_str(&output::pairs([("next", next.clone())]));
+    let resources: Vec<_> = report
+        .resources
+        .iter()
+        .map(|tally| {
+            let counts = tally.counts;
+            json!({ "resource": tally.resource, "stale": tally.planned, "rewritten": counts.rewritten, "unchanged": counts.unchanged, "gone": counts.gone, "failed": counts.failed })
+        })
+        .collect();
+    let failures: Vec<_> = report
+        .failures
+        .iter()
+        .map(|failure| json!({ "resource": failure.resource, "object": failure.object, "reason": failure.reason.to_string() }))
+        .collect();
+    let impossible: Vec<_> = plan
+        .impossible
+        .iter()
+        .map(|Impossible { stale, why }| {
+            json!({ "resource": stale.resource, "namespace": stale.namespace, "name": stale.name, "reason": why.to_string() })
+        })
+        .collect();
+    let json = json!({ "dry_run": dry_run, "resources": resources, "failures": failures, "impossible": impossible, "unchanged": report.unchanged, "next": next });
+    Answer { text, json }
+}
