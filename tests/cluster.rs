@@ -7,6 +7,8 @@
 mod bulk;
 #[path = "cluster/crash.rs"]
 mod crash;
+#[path = "cluster/evidence.rs"]
+mod evidence;
 #[path = "cluster/foreign.rs"]
 mod foreign;
 #[path = "cluster/health.rs"]

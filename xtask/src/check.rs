@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<bool, TaskError> {
     stages.run("clippy, plugin only", || check(cargo().args(["clippy", "-p", "keywright", PLUGIN_ONLY, "--", "-D", "warnings"])));
     stages.run("documentation, everything", || check(doc().arg("--workspace")));
     stages.run("documentation, plugin only", || check(doc().args(["-p", "keywright", PLUGIN_ONLY])));
-    stages.run("go vet", || check(go("go").args(["vet", "-mod=readonly", "./conformance", "./refplugin"])));
+    stages.run("go vet", || check(go("go").args(["vet", "-mod=readonly", "./conformance", "./count", "./refplugin", "./snapshotgen"])));
     stages.run("number of crates", crates);
     stages.print_summary();
     let good = stages.failed() == 0;

@@ -19,7 +19,7 @@ use crate::{Error, Result, etcd::Etcd, ports, scratch, tools::Tools, wait};
 const START: Duration = Duration::from_secs(90);
 
 /// The only user there is, a member of system:masters. Loopback only, gone with the test.
-pub(crate) const TOKEN: &str = "testbed-administrator";
+pub const TOKEN: &str = "testbed-administrator";
 
 /// Published as the endpoint of the Service `kubernetes` where loopback is refused; nothing ever connects to it. TEST-NET-1, RFC 5737.
 const ADVERTISE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -115,6 +115,16 @@ impl ApiServer {
     /// `ADDRESS:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The file with the authority of its certificate.
+    pub fn certificates(&self) -> PathBuf {
+        certificates(self.dir.path())
+    }
+
+    /// The process id; another one after a restart.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Its log.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use crate::apiserver::{self, Readiness, Settings, TOKEN};
 use crate::encryption::{Provider, configuration};
 use crate::process::gone_within;
 use crate::tools::{Tools, cache_folder};
-use crate::{Error, Result, etcd, ports, scratch, wait};
+use crate::{Error, Result, etcd, kubeconfig, ports, scratch, wait};
 
 const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(15);
@@ -136,13 +136,13 @@ impl Trial {
         })?;
         progress(&format!("kube-apiserver: {:.1} s", begun.elapsed().as_secs_f64()));
 
-        let kubeconfig = self.path("kubeconfig");
-        write_private(&kubeconfig, &kubeconfig_for(&address, &apiserver::certificates(&own)))?;
+        let path = self.path("kubeconfig");
+        kubeconfig::write_text(&path, &kubeconfig::text(&address, &apiserver::certificates(&own), TOKEN))?;
         Ok(vec![
             format!(
                 "{} --kubeconfig {} create secret generic first --from-literal=password=correct-horse",
                 tools.kubectl().display(),
-                kubeconfig.display()
+                path.display()
             ),
             format!(
                 "{} --endpoints {} get /registry/secrets/default/first --print-value-only",
@@ -170,7 +170,7 @@ impl Trial {
             "exe": fs::canonicalize(program)?,
         });
         self.state["processes"].as_array_mut().expect("made as a list above").push(entry);
-        write_private(&self.path("state.json"), &self.state.to_string())
+        kubeconfig::write_text(&self.path("state.json"), &self.state.to_string())
     }
 
     fn log(&self, name: &str) -> PathBuf {
@@ -205,23 +205,4 @@ fn alive(entry: &Value) -> Result<Option<Pid>> {
     let same_program = exe.is_some_and(|exe| entry["exe"].as_str() == Some(exe.to_string_lossy().trim_end_matches(" (deleted)")));
     let same_start = scratch::start_time(number).is_ok_and(|start| entry["start_time"].as_u64() == Some(start));
     Ok((same_program && same_start).then_some(pid))
-}
-
-fn kubeconfig_for(address: &str, certificates: &Path) -> String {
-    let name = "trial";
-    json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "clusters": [{"name": name, "cluster": {"server": format!("https://{address}"), "certificate-authority": certificates}}],
-        "users": [{"name": name, "user": {"token": TOKEN}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-    })
-    .to_string()
-}
-
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
 }

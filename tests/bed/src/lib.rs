@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod encryption;
 pub mod error;
 pub mod etcd;
+pub mod kubeconfig;
 pub mod leak;
 pub mod log;
 pub mod metrics;

@@ -26,6 +26,11 @@ pub struct Ran {
 impl Ran {
     /// Runs `command` to its end, with nothing on its standard input. One that is still running after a minute is killed, and an error.
     pub fn of(command: &mut Command) -> Result<Self> {
+        Self::within(command, LIMIT)
+    }
+
+    /// The same with another limit, for what waits for an API server.
+    pub fn within(command: &mut Command, limit: Duration) -> Result<Self> {
         let what = command.get_program().display().to_string();
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.map_err(|e| Error::while_doing(format!("run {what}"), e))?;
@@ -34,12 +39,12 @@ impl Ran {
         let (ended, end) = std::sync::mpsc::channel();
         // It reads both outputs, so that a command with much to say does not wait for us.
         let reading = std::thread::spawn(move || ended.send(child.wait_with_output()));
-        let Ok(output) = end.recv_timeout(LIMIT) else {
+        let Ok(output) = end.recv_timeout(limit) else {
             // Not waited for yet, so the pid is still its own.
             kill_process(pid, Signal::KILL).map_err(|e| Error::while_doing(format!("kill {what}"), e))?;
             let _ = reading.join();
             scratch::forget(number)?;
-            return Err(Error::new(format!("{what} is still running after {LIMIT:?}")));
+            return Err(Error::new(format!("{what} is still running after {limit:?}")));
         };
         scratch::forget(number)?;
         let Output { status, stdout, stderr } = output?;

@@ -21,7 +21,8 @@ const CONTROL_PLANE: [(&str, &str); 4] = [
 ];
 
 /// Our own programs: name of the file, package in `tests/go`.
-const OWN: [(&str, &str); 3] = [("conformance", "./conformance"), ("refplugin", "./refplugin"), ("snapshotgen", "./snapshotgen")];
+const OWN: [(&str, &str); 4] =
+    [("conformance", "./conformance"), ("count", "./count"), ("refplugin", "./refplugin"), ("snapshotgen", "./snapshotgen")];
 
 /// The built Go programs of this checkout.
 #[derive(Debug, Clone)]
@@ -114,6 +115,11 @@ impl Tools {
     /// Our KMS client, which dials as kube-apiserver does.
     pub fn conformance(&self) -> PathBuf {
         self.own.join("conformance")
+    }
+
+    /// Counts what stands in etcd by Kubernetes' own packages.
+    pub fn count(&self) -> PathBuf {
+        self.own.join("count")
     }
 
     /// The reference KMS plugin that the benchmarks measure against.

@@ -80,6 +80,10 @@ func main() {
 // resource is the part of a key that says what is stored there: two parts where the first is the group of a custom resource.
 func resource(key string) string {
 	parts := strings.Split(key, "/")
+	if len(parts) > 2 && parts[0] == "services" {
+		// Services and Endpoints share a folder: services/specs and services/endpoints (pkg/kubeapiserver of kubernetes/kubernetes).
+		return map[string]string{"specs": "services", "endpoints": "endpoints"}[parts[1]]
+	}
 	if len(parts) > 2 && strings.Contains(parts[0], ".") {
 		return parts[1] + "." + parts[0]
 	}
