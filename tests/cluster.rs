@@ -17,6 +17,8 @@ mod health;
 mod kms;
 #[path = "cluster/legacy.rs"]
 mod legacy;
+#[path = "cluster/migration.rs"]
+mod migration;
 #[path = "cluster/nodes.rs"]
 mod nodes;
 #[path = "cluster/peers.rs"]
