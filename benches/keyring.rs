@@ -10,8 +10,10 @@
 use std::hint::black_box;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keywright::adoption::{Caller, Callers};
 use keywright::entropy::{Entropy, OsEntropy};
 use keywright::key_id::KeyId;
 use keywright::keyring::create::First;
@@ -132,6 +134,7 @@ fn calls(method: Method, one: &Path, many: &Path) -> bool {
 
 struct Side {
     service: Service,
+    caller: Arc<Caller>,
     key_id: KeyId,
     decrypt: Vec<u8>,
     _log: keywright::log::LogGuard,
@@ -143,13 +146,14 @@ fn side(path: &Path) -> Side {
     let snapshots = Snapshots::default();
     snapshots.publish(keyring);
     let (log, guard) = Log::to(std::io::sink()).expect("starts");
+    let caller = Callers::new(Instant::now()).connect(0, 0, Instant::now());
     let service = Service::new(snapshots, Box::new(OsEntropy), log, false);
     let request = v2::EncryptRequest { plaintext: vec![9; 32], uid: "bench".into() };
-    let answer = service.call(Method::Encrypt, &request.encode_to_vec()).expect("answers");
+    let answer = service.call(&caller, Method::Encrypt, &request.encode_to_vec()).expect("answers");
     let answer = v2::EncryptResponse::decode(&answer.expose_secret()[ROOM..]).expect("decodes");
     let decrypt =
         v2::DecryptRequest { ciphertext: answer.ciphertext, uid: "bench".into(), key_id: answer.key_id, annotations: Default::default() };
-    Side { service, key_id, decrypt: decrypt.encode_to_vec(), _log: guard }
+    Side { service, caller, key_id, decrypt: decrypt.encode_to_vec(), _log: guard }
 }
 
 impl Side {
@@ -157,7 +161,7 @@ impl Side {
         let expected = self.key_id.to_string();
         for _ in 0..CALLS {
             let message: &[u8] = if method == Method::Decrypt { &self.decrypt } else { &[] };
-            let answer = self.service.call(method, message).expect("answers");
+            let answer = self.service.call(&self.caller, method, message).expect("answers");
             let answer = &answer.expose_secret()[ROOM..];
             let right = match method {
                 Method::Decrypt => v2::DecryptResponse::decode(answer).is_ok_and(|a| a.plaintext == [9; 32]),

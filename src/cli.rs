@@ -33,7 +33,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::{Exit, Failure};
+use failure::Exit;
+#[cfg(feature = "operator")]
+use failure::Failure;
 
 /// A Kubernetes KMS v2 plugin that holds the key-encryption keys of a cluster.
 #[derive(Parser)]

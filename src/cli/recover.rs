@@ -294,13 +294,11 @@ fn open(path: &Path) -> Result<Snapshot, Failure> {
     })
 }
 
+/// Gets an etcd key, the value stored there and the revision that wrote it.
+type Visit<'a> = dyn FnMut(&[u8], &[u8], u64) -> ControlFlow<()> + 'a;
+
 /// Shows the current value of every key that begins with `prefix`, the whole file having been compared with its digest.
-fn walk(
-    snapshot: &Snapshot,
-    path: &Path,
-    prefix: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8], u64) -> ControlFlow<()>,
-) -> Result<(), Failure> {
+fn walk(snapshot: &Snapshot, path: &Path, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Failure> {
     let failed = |e| Failure::new(Exit::Incomplete, format!("read the snapshot {}", path.display()), e, "Take another snapshot.");
     let bar = Bar::new("verify", "bytes");
     if snapshot.verify(&mut |done, all| bar.at(done, all)).map_err(failed)? == Digest::Absent {

@@ -225,8 +225,10 @@ impl Discovery {
 pub(crate) mod tests {
     use super::*;
 
-    /// A discovery of `(group, version, plural, namespaced, verbs, hash)`, in this order.
-    pub(crate) fn discovery(entries: &[(&str, &str, &str, bool, &[&str], &str)]) -> Discovery {
+    /// Group, version, plural, whether it has namespaces, verbs, hash of the storage version.
+    type Served<'a> = (&'a str, &'a str, &'a str, bool, &'a [&'a str], &'a str);
+
+    pub(crate) fn discovery(entries: &[Served<'_>]) -> Discovery {
         let mut found = Discovery::default();
         for (group, version, plural, namespaced, verbs, hash) in entries {
             let list = serde_json::json!({"resources": [

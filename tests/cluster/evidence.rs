@@ -1,5 +1,6 @@
 //! Evidence from a real etcd: a scan counts what others count, a step that takes something away looks first, a whole rotation survives being
 //! killed, and a snapshot opens without the cluster.
+#![expect(clippy::print_stdout, reason = "the seed of the kills, and what they met, is the record of the run")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

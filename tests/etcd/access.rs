@@ -101,7 +101,7 @@ fn with_users(server: &bed::Etcd) {
 }
 
 fn user(name: &str, password: &str) -> Option<User> {
-    Some(User { name: name.to_owned(), password: SecretBytes::from_vec(password.as_bytes().to_vec()) })
+    Some(User { name: name.to_owned(), password: SecretBytes::from_vec(password.as_bytes().to_vec()).into() })
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ impl<'a> Backward<'a> {
         let Some(index) = self.left.checked_sub(1) else { return Ok(None) };
         let misplaced = || Fault::Misplaced(index);
         let at = HEADER + index * ELEMENT;
-        let word = |at| number(self.page, at).map(|bytes| u32::from_le_bytes(bytes)).ok_or_else(misplaced);
+        let word = |at| number(self.page, at).map(u32::from_le_bytes).ok_or_else(misplaced);
         let (flags, position, key_len, value_len, child) = if self.leaf {
             (word(at)?, word(at + 4)?, word(at + 8)?, word(at + 12)?, 0)
         } else {

@@ -8,7 +8,10 @@ fn open(bytes: &[u8]) -> Result<Bolt, BoltError> {
 }
 
 /// All items of the bucket "b", newest first.
-fn items(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BoltError> {
+/// Keys with their values.
+type Items = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn items(bytes: &[u8]) -> Result<Items, BoltError> {
     let bolt = open(bytes)?;
     let bucket = bolt.bucket(b"b")?.expect("every test file has it");
     let mut found = Vec::new();

@@ -76,7 +76,7 @@ impl Seen {
         }
         let (mut zeros, mut ones) = (Table::new(depth), Table::new(depth));
         for hash in self.tables[at].slots.iter().copied().filter(|hash| *hash != 0) {
-            if first_bits(hash, depth) % 2 == 0 { zeros.insert(hash) } else { ones.insert(hash) }
+            if first_bits(hash, depth).is_multiple_of(2) { zeros.insert(hash) } else { ones.insert(hash) }
         }
         self.tables[at] = zeros;
         let new = self.tables.len() as u32;
