@@ -153,7 +153,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     // Where the cluster is matters only to the steps that look into it.
     let found = if step.needs_evidence() && reason.is_none() { Some(common.cluster.find(&named)) } else { None };
     let cluster = match &found {
-        Some(found) => found.as_ref().map_err(|failure| failure.why.clone()),
+        Some(found) => found.as_ref().map_err(|failure| format!("no scan of etcd was made, for it was not found: {}", failure.why)),
         None => Err("no scan of etcd was made".to_owned()),
     };
     let risk = Risk { reason, acks: &common.ack, cluster, backups: &common.backup };

@@ -130,13 +130,16 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<Event<'a>, (usize, Problem)> {
-        match self.parser.next_event() {
-            Some(Ok((event, span))) => {
-                self.line = span.start.line();
-                Ok(event)
+        loop {
+            match self.parser.next_event() {
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok((event, span))) => {
+                    self.line = span.start.line();
+                    return Ok(event);
+                }
+                Some(Err(error)) => return Err((error.marker().line(), Problem::Syntax)),
+                None => return Ok(Event::StreamEnd),
             }
-            Some(Err(error)) => Err((error.marker().line(), Problem::Syntax)),
-            None => Ok(Event::StreamEnd),
         }
     }
 

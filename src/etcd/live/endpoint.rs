@@ -38,6 +38,9 @@ impl Endpoint {
             Some(_) => return fail("only http and https are spoken"),
             None => (tls_files, text),
         };
+        if rest.trim_end_matches('/').contains('/') {
+            return fail("it has more than a host and a port");
+        }
         let Ok(uri) = rest.trim_end_matches('/').parse::<Uri>() else { return fail("it cannot be read") };
         let (Some(authority), None) = (uri.authority(), uri.path_and_query().filter(|path| *path != "/")) else {
             return fail("it has more than a host and a port");

@@ -65,7 +65,7 @@ impl Entry {
 /// As the API server makes it: 8 bytes in base64, which is 12 characters.
 pub(super) fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digest = Sha256::digest(format!("{group}/{version}, Kind={kind}"));
+    let digest = Sha256::digest(format!("{group}/{version}/{kind}"));
     let bits = digest.iter().take(8).fold(0u128, |bits, byte| bits << 8 | u128::from(*byte)) << 2; // 66 bits: 11 characters
     let sextet = |at: u32| (bits >> (60 - 6 * at)) & 63;
     let mut text: String = (0..11).filter_map(|at| ALPHABET.get(usize::try_from(sextet(at)).ok()?)).map(|c| char::from(*c)).collect();
