@@ -1,7 +1,7 @@
 //! Whatever else may answer at an endpoint.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::time::Instant;
 
 use keywright::etcd::live::{EtcdError, Refusal};
@@ -18,6 +18,9 @@ fn answers(bytes: &'static [u8]) -> String {
             let mut stream = stream.expect("accepts");
             let _ = stream.read(&mut [0; 1024]);
             let _ = stream.write_all(bytes);
+            // To its end, as a server does: closing with bytes unread would reset the connection, and the answer might never be read.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
         }
     });
     endpoint

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,6 +15,9 @@ use tokio_rustls::rustls::{self, pki_types::ServerName};
 use super::endpoint::Endpoint;
 use super::error::Refusal;
 use crate::etcd::tls::{Tls, TlsFault};
+
+/// How long a server may take to complain.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// The error that ended the TLS of a connection.
 ///
@@ -59,9 +63,27 @@ pub(super) async fn dial(endpoint: &Endpoint, tls: Option<&Tls>, fault: Fault) -
         Ok(stream) => Ok(Link::Tls(Box::new(stream), fault)),
         Err(error) => Err(match library_error(&error) {
             Some(known) => Refusal::Tls(TlsFault::of(known, tls.identified)),
+            // Whoever does not speak TLS takes its greeting for nonsense and closes.
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Refusal::Tls(TlsFault::NotTls),
             None => Refusal::Lost(format!("during the TLS handshake: {error}")),
         }),
     }
+}
+
+/// What a server says of our certificate to who only listens.
+///
+/// Who has begun to speak may never read it: a server that closes with bytes unread resets the connection, and its last words are lost. So
+/// after a connection that was lost before any answer, another one is made that says nothing.
+pub(super) async fn complaint(endpoint: &Endpoint, tls: &Tls) -> Option<TlsFault> {
+    let fault = Fault::default();
+    let listening = async {
+        let mut link = dial(endpoint, Some(tls), fault.clone()).await.ok()?;
+        // An error is noted on the way.
+        let mut byte = [0];
+        let _ = std::future::poll_fn(|context| Pin::new(&mut link).poll_read(context, &mut ReadBuf::new(&mut byte))).await;
+        fault.sorted(tls.identified)
+    };
+    tokio::time::timeout(LISTEN, listening).await.ok().flatten()
 }
 
 impl AsyncRead for Link {

@@ -37,6 +37,15 @@ pub(super) struct Session {
 impl Session {
     /// Connects, authenticates where a user is named, and asks the member how it is.
     pub(super) async fn open(endpoint: &Endpoint, options: &Options, tls: Option<&Tls>) -> Result<Self, Refusal> {
+        match (Self::begin(endpoint, options, tls).await, tls) {
+            (Err(Refusal::Lost(lost)), Some(tls)) if endpoint.is_tls() => {
+                Err(link::complaint(endpoint, tls).await.map_or(Refusal::Lost(lost), Refusal::Tls))
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn begin(endpoint: &Endpoint, options: &Options, tls: Option<&Tls>) -> Result<Self, Refusal> {
         let fault = Fault::default();
         let dialled = tokio::time::timeout(options.dial_timeout, link::dial(endpoint, tls, fault.clone())).await;
         let link = dialled.map_err(|_| Refusal::DialTimeout(options.dial_timeout))??;
