@@ -4,16 +4,14 @@
 //!
 //! ```text
 //! cli                      one file per command: parse, call, print
-//! scan                     what is encrypted with which key, counted and reported
 //! server, service          sockets and peers; gRPC calls and the one table from errors to codes
-//! rewrite                  what operators do: stale objects written anew through the API server
+//! rotation, scan,          what operators do: what comes next, what is encrypted with which key, stale objects written anew,
+//! rewrite, recover         a backup opened without the cluster
 //! config, client           settings; the other end of the socket
-//! kube                     the API server as kubectl reaches it
 //! keyring                  versions, states, snapshots, the file they live in
+//! etcd, kube               what the API server stored; the API server as kubectl reaches it
 //! envelope, key_id         frozen formats; no keys, no I/O
-//! etcd                     readers of what the API server stored
 //! provider                 the narrow `Kek` behaviour and who implements it
-//! etcd                     what the API server stored: keys, values, whose ciphertext
 //! durable, ownership       files: written whole or not at all, read only when nobody else could have written them
 //! log, entropy, secret     lines out, randomness in, and the only place where raw key bytes are defined
 //! ```

@@ -17,7 +17,7 @@ use keywright_testbed::tools::Tools;
 use run::TaskError;
 
 /// Time for each fuzz target in `test` and `ci`: enough to run every stored input and to notice a parser that fell over.
-const FUZZ_SECONDS: u32 = 20;
+const FUZZ_SECONDS: u32 = 12;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands", disable_help_subcommand = true)]

@@ -15,7 +15,7 @@ const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
 };
 
 /// Program (or file), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 13] = [
+const NEEDED: [(&str, &str, &str); 14] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
@@ -25,6 +25,7 @@ const NEEDED: [(&str, &str, &str); 13] = [
     ("pivot_root", "util-linux", "enters that root"),
     ("/usr/bin/perl", "perl-base", "is a client of another uid"),
     ("setpriv", "util-linux", "gives it that uid"),
+    ("ssh-keygen", "openssh-client", "makes the SSH keys that exports are encrypted to"),
     ("strace", "strace", "makes system calls fail, kills at them, and shows their order"),
     ("unshare", "util-linux", "makes namespaces"),
     ("/usr/bin/dbus-daemon", "dbus", "carries what systemd-run asks for"),
