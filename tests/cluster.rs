@@ -27,6 +27,8 @@ mod peers;
 mod recover;
 #[path = "cluster/restart.rs"]
 mod restart;
+#[path = "cluster/rewrite.rs"]
+mod rewrite;
 #[path = "cluster/rotation.rs"]
 mod rotation;
 #[path = "cluster/stack.rs"]
