@@ -1,6 +1,6 @@
 //! What a step that takes something away must show first: that nothing needs the version any more.
 //!
-//! One interface with two sources: a scan of etcd ([`crate::scan::evidence`]), and a person who takes the risk.
+//! One interface with two sources: a scan of etcd (`scan::evidence`), and a person who takes the risk.
 
 use thiserror::Error;
 

@@ -6,7 +6,7 @@
 //! the items can judge: the bytes of keys and values, and the lengths of the last item of a page.
 //! What lies in pages that are in no bucket is not looked at: it may be what was deleted long ago.
 //!
-//! The layout is bbolt's, all little endian; see [`page`] and [`meta`].
+//! The layout is bbolt's, all little endian; see `page` and `meta`.
 
 mod meta;
 mod page;

@@ -1,7 +1,7 @@
 //! A snapshot of etcd, read from a file: what `etcdctl snapshot save` wrote, or a copy of a member's `db`.
 //!
 //! Every key is shown once with its newest value, and, where asked, every older value that the file still holds as a revision. The order is by
-//! revision, newest first: what is seen of a key first is what is current. For that a fingerprint of 16 bytes is kept per key, see [`seen`].
+//! revision, newest first: what is seen of a key first is what is current. For that a fingerprint of 16 bytes is kept per key, see `seen`.
 //!
 //! What is damaged is an error, never a smaller count: there is no report without the last page. Two things only the caller can judge:
 //! - A copied `db` carries no digest, so a flipped bit inside of a name or a value goes unnoticed; and a copy made while etcd wrote to it may be
