@@ -1,7 +1,7 @@
 //! What the API server serves, and by which path a stored object is reached.
 //!
 //! Read from the discovery documents of each group and version, which any authenticated user may read. They tell the storage version too:
-//! its hash is SHA-256 over `GROUP/VERSION, Kind=KIND`, cut to 8 bytes, in base64 (kubernetes/apiserver, pkg/endpoints/discovery,
+//! its hash is SHA-256 over `GROUP/VERSION/KIND`, cut to 8 bytes, in base64 (kubernetes/apiserver, pkg/endpoints/discovery,
 //! `StorageVersionHash`). A custom resource whose storage version is not served has no hash.
 
 mod documents;
@@ -269,7 +269,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_storage_version_is_patched_where_it_can_be() {
-        // SHA-256 of "a.example/v1, Kind=Kind", the first 8 bytes in base64.
+        // SHA-256 of "a.example/v1/Kind", the first 8 bytes in base64.
         let hash = documents::storage_version_hash("a.example", "v1", "Kind");
         let found = |verbs: &[&str]| {
             discovery(&[("a.example", "v2", "things", true, &["patch"], &hash), ("a.example", "v1", "things", true, verbs, &hash)])
