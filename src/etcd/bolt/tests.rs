@@ -131,6 +131,16 @@ fn each_damage_of_a_page_has_its_name() {
 }
 
 #[test]
+fn a_page_that_lost_its_last_elements_is_an_error() {
+    for count in [1, 2] {
+        let mut pages = tree();
+        pages[3] = leaf(5, &[(0, b"m", b"3"), (0, b"n", b"4"), (0, b"z", b"5")]);
+        pages[3][10] = count;
+        assert_eq!(fault(&pages), (5, Fault::Misplaced(0)), "{count} of 3");
+    }
+}
+
+#[test]
 fn a_chain_of_pages_that_is_too_deep_ends() {
     let mut pages = vec![leaf(2, &[(1, b"b", &bucket(3))])];
     pages.extend((3..80).map(|number| branch(number, &[(b"a", number + 1)])));
