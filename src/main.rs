@@ -1,5 +1,5 @@
-//! The `keywright` binary: calls the library and turns its outcome into an exit code.
+//! The program that people type, and that serves: see `cli::front`.
 
 fn main() -> std::process::ExitCode {
-    keywright::cli::run(std::env::args_os())
+    keywright::cli::front(std::env::args_os())
 }

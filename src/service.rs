@@ -9,7 +9,7 @@ pub mod refusal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use prost::Message;
 
@@ -132,14 +132,15 @@ impl Service {
             (Method::Status, Ok(_)) => record.primary.into_iter().for_each(|primary| caller.status(primary, start)),
             _ => {}
         }
+        let end = Instant::now();
         self.log.request(&Request {
-            at: SystemTime::now(),
+            at: end,
             operation: method.name(),
             api: method.api(),
             uid: &record.uid,
             key_id: &record.key_id,
             code: outcome.as_ref().err().map_or("OK", |refusal| refusal.code().name()),
-            took: start.elapsed(),
+            took: end.saturating_duration_since(start),
         });
         outcome
     }

@@ -14,6 +14,9 @@ mod export_prompts;
 #[path = "cli/export_ssh.rs"]
 mod export_ssh;
 #[cfg(feature = "operator")]
+#[path = "cli/front.rs"]
+mod front;
+#[cfg(feature = "operator")]
 #[path = "cli/nodes.rs"]
 mod nodes;
 #[path = "cli/peers.rs"]

@@ -13,17 +13,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::adoption::Caller;
-use crate::protocol::{MAX_MESSAGE, OURS};
+use crate::protocol::{self, MAX_MESSAGE};
 use crate::secret::SecretBytes;
 use crate::service::refusal::{Code, Refusal};
 use crate::service::{Method, ROOM, Service};
 
+/// Outcome of a call, in the trailers.
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// As a header's name, parsed once.
+static OURS: HeaderName = HeaderName::from_static(protocol::OURS);
 /// Length of what stands before a message: compressed or not, and its length.
 const PREFIX: usize = 5;
 const _: () = assert!(PREFIX == ROOM, "an answer has room for the prefix in front of it");
@@ -96,7 +100,7 @@ fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, caller: &Ar
         return end(respond, Err(Failure::Refused(Refusal::NoSuchMethod)));
     };
     // The others tell nothing of who writes with what.
-    if matches!(method, Method::Status | Method::Encrypt) && request.headers().contains_key(OURS) {
+    if matches!(method, Method::Status | Method::Encrypt) && request.headers().contains_key(&OURS) {
         caller.is_ours();
     }
     let mut body = request.into_body();
@@ -232,7 +236,7 @@ fn response() -> Response<()> {
 
 fn outcome(code: Code) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
-    trailers.insert("grpc-status", HeaderValue::from_static(code.number()));
+    trailers.insert(&GRPC_STATUS, HeaderValue::from_static(code.number()));
     trailers
 }
 

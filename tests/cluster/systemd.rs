@@ -42,6 +42,7 @@ fn machine() -> Machine {
     );
     Machine::new()
         .copy(Path::new(KEYWRIGHT), "/usr/local/bin/keywright", 0o755)
+        .and_then(|machine| machine.copy(Path::new(env!("CARGO_BIN_EXE_keywright-operator")), "/usr/local/bin/keywright-operator", 0o755))
         .and_then(|machine| machine.copy(&unit, "/etc/systemd/system/keywright.service", 0o644))
         .expect("the binary and the unit are there")
         .file("/etc/systemd/system/keywright.service.d/watch.conf", 0o644, watch)

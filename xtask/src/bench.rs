@@ -12,8 +12,8 @@ const BENCHES: [&str; 4] = ["side_by_side", "keyring", "swaps", "snapshot"];
 
 /// `cargo xtask bench`.
 ///
-/// The binary under test comes from a plain `cargo build`: what `cargo bench` builds for itself carries the features that
-/// dev-dependencies turn on. It is copied aside, because `cargo bench` puts its own build in the same place.
+/// The programs under test come from a plain `cargo build`: what `cargo bench` builds for itself carries the features that
+/// dev-dependencies turn on. They are copied aside, because `cargo bench` puts its own build in the same place.
 pub(crate) fn run() -> Result<bool, TaskError> {
     let tools = Tools::build_own(&mut |line| println!("{line}"))?;
     succeed(cargo().args(["build", "--release", "-p", "keywright"]))?;
@@ -21,7 +21,9 @@ pub(crate) fn run() -> Result<bool, TaskError> {
     let plain = target.join("plain-release");
     let binary = plain.join("keywright");
     fs::create_dir_all(&plain).map_err(|source| TaskError::Io { attempt: format!("create {}", plain.display()), source })?;
-    copy(&target.join("release/keywright"), &binary)?;
+    for program in ["keywright", "keywright-operator"] {
+        copy(&target.join("release").join(program), &plain.join(program))?;
+    }
     let mut good = true;
     for bench in BENCHES {
         let mut command = cargo();
