@@ -34,16 +34,28 @@ struct Waiting {
     closed: bool,
 }
 
-#[derive(Default)]
+/// Who writes.
+enum Writer {
+    /// Nobody yet.
+    Later(Box<dyn io::Write + Send>),
+    Runs(std::thread::JoinHandle<()>),
+    Ended,
+}
+
 struct Shared {
     waiting: Mutex<Waiting>,
     filled: Condvar,
+    writer: Mutex<Writer>,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // A panic while appending leaves a cut line at worst.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_writer(&self) -> Writer {
+        std::mem::replace(&mut *self.writer.lock().unwrap_or_else(PoisonError::into_inner), Writer::Ended)
     }
 
     fn append(&self, urgent: bool, write: impl FnOnce(&mut String, &mut Clock)) {
@@ -113,27 +125,26 @@ impl Clock {
 pub struct Log(Arc<Shared>);
 
 /// Writes out what waits and ends the writer when dropped: `main` holds it to its end.
-pub struct LogGuard {
-    shared: Arc<Shared>,
-    writer: Option<std::thread::JoinHandle<()>>,
-}
+pub struct LogGuard(Arc<Shared>);
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.filled.notify_one();
-        if let Some(writer) = self.writer.take() {
+        self.0.lock().closed = true;
+        self.0.filled.notify_one();
+        match self.0.take_writer() {
             // The writer does not panic; if it did, there is nobody left to tell.
-            let _ = writer.join();
+            Writer::Runs(writer) => drop(writer.join()),
+            Writer::Later(out) => write_lines(&self.0, out),
+            Writer::Ended => {}
         }
     }
 }
 
-/// Starts the writer of `out` and sends every event of this process through it.
+/// Sends every event of this process to `out`, from [`Log::begin`] on; what was logged before waits for it, or for the end of the guard.
 ///
-/// Errors: the system gives no thread, or another subscriber is set already.
+/// Errors: another subscriber is set already.
 pub fn start(out: impl io::Write + Send + 'static) -> io::Result<(Log, LogGuard)> {
-    let (log, guard) = Log::to(out)?;
+    let (log, guard) = Log::later(out);
     let subscriber = tracing_subscriber::fmt().with_target(false).with_ansi(false).with_writer(Events(log.clone())).finish();
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     Ok((log, guard))
@@ -141,13 +152,33 @@ pub fn start(out: impl io::Write + Send + 'static) -> io::Result<(Log, LogGuard)
 
 impl Log {
     /// A log whose lines reach `out`, for request lines alone.
+    ///
+    /// Errors: the system gives no thread.
     pub fn to(out: impl io::Write + Send + 'static) -> io::Result<(Self, LogGuard)> {
-        let shared = Arc::new(Shared::default());
-        let writer = std::thread::Builder::new().name("log".into()).spawn({
-            let shared = shared.clone();
-            move || write_lines(&shared, out)
-        })?;
-        Ok((Self(shared.clone()), LogGuard { shared, writer: Some(writer) }))
+        let (log, guard) = Self::later(out);
+        log.begin()?;
+        Ok((log, guard))
+    }
+
+    fn later(out: impl io::Write + Send + 'static) -> (Self, LogGuard) {
+        let writer = Mutex::new(Writer::Later(Box::new(out)));
+        let shared = Arc::new(Shared { waiting: Mutex::default(), filled: Condvar::new(), writer });
+        (Self(shared.clone()), LogGuard(shared))
+    }
+
+    /// Starts the writer, if it does not run. A plugin does it once its callers need not wait for that.
+    ///
+    /// Errors: the system gives no thread.
+    pub fn begin(&self) -> io::Result<()> {
+        let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        *writer = match std::mem::replace(&mut *writer, Writer::Ended) {
+            Writer::Later(out) => {
+                let shared = self.0.clone();
+                Writer::Runs(std::thread::Builder::new().name("log".into()).spawn(move || write_lines(&shared, out))?)
+            }
+            other => other,
+        };
+        Ok(())
     }
 
     /// Logs one request. Nothing in it is secret; what a stranger chose (uid, key_id) is escaped and cut.
@@ -370,6 +401,27 @@ mod tests {
         drop(go);
         drop(guard);
         assert_eq!(lines.iter().map(|text| text.lines().count()).sum::<usize>(), 1_000);
+    }
+
+    #[test]
+    fn lines_from_before_the_writer_runs_are_written_by_it_or_else_at_the_end() {
+        for begins in [true, false] {
+            let (sent, lines) = mpsc::channel();
+            let (go, gate) = mpsc::channel();
+            drop(go);
+            let (log, guard) = Log::later(Gate(sent, gate));
+            log.request(&request("early", "OK"));
+            assert!(lines.try_recv().is_err(), "nobody writes yet");
+            if begins {
+                log.begin().expect("begins");
+                log.begin().expect("once more does nothing");
+                assert!(lines.recv().expect("is written").contains("early"));
+            }
+            log.request(&request("late", "OK"));
+            drop(guard);
+            let rest: String = lines.iter().collect();
+            assert_eq!((rest.contains("early"), rest.contains("late")), (!begins, true));
+        }
     }
 
     #[test]
