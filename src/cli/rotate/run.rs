@@ -19,6 +19,7 @@ use crate::key_id::KeyId;
 use crate::keyring::document::{Document, StateLabel, Time};
 use crate::keyring::rotation::Step;
 use crate::keyring::seal::Opener;
+use crate::keyring::store::Opened;
 use crate::rotation::{self, Next, Stage};
 use crate::unseal;
 
@@ -156,7 +157,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn next(&self, document: &Document) -> Next {
-        rotation::next(document, self.from, self.arguments.no_backup.is_none(), now())
+        match rotation::next(document, self.from, self.arguments.no_backup.is_none(), now()) {
+            // The record is written before the file: whoever was killed between them has no backup yet.
+            Next::Promote(key_id) if self.arguments.export_file.as_ref().is_some_and(|path| !path.exists()) => Next::Export(key_id),
+            next => next,
+        }
     }
 
     /// The stages that are left, up to the last wanted one.
@@ -202,7 +207,10 @@ impl Run<'_> {
                         return Ok(self.answer(&opened.document, &done, stopped));
                     }
                 }
-                Next::Disable(old) => old.into_iter().try_for_each(|key_id| self.step(Step::Disable, Some(key_id), &mut done))?,
+                Next::Disable(old) => {
+                    self.adopted(&opened)?;
+                    old.into_iter().try_for_each(|key_id| self.step(Step::Disable, Some(key_id), &mut done))?;
+                }
                 Next::Hold(_, left) if self.arguments.wait_hold => {
                     note(&format!("hold: {} are left\n", humantime::format_duration(left)));
                     // The time itself is what is waited for; it is read again afterwards.
@@ -215,6 +223,7 @@ impl Run<'_> {
                     return Ok(self.answer(&opened.document, &done, next));
                 }
                 Next::Destroy(old) => {
+                    self.adopted(&opened)?;
                     for key_id in old {
                         if !self.arguments.yes {
                             super::confirm(Some(key_id), None)?;
@@ -248,6 +257,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Waits until every API server is known to write with the primary; one that was started anew shows it only after a while.
+    fn adopted(&self, opened: &Opened) -> Result<(), Failure> {
+        let how = block_on(rewrite::adopted(self.cluster, opened, &self.arguments.pace))?;
+        note(&format!("adoption: {how}\n"));
+        Ok(())
+    }
+
     /// Adoption, rewrite, and the record of evidence on each of `old`. Beside it why it stopped, if it was to.
     fn clear(&self, old: &[KeyId], done: &mut Vec<String>) -> Result<Option<String>, Failure> {
         let until = |stage: Stage| {
@@ -255,8 +271,7 @@ impl Run<'_> {
                 .then(|| format!("stopped before {}, as it was asked for; the same command without --until goes on", stage.name()))
         };
         let opened = read(&self.arguments.target, self.named)?;
-        let how = block_on(rewrite::adopted(self.cluster, &opened, &self.arguments.pace))?;
-        note(&format!("adoption: {how}\n"));
+        self.adopted(&opened)?;
         if let Some(stopped) = until(Stage::Rewrite) {
             return Ok(Some(stopped));
         }
