@@ -8,6 +8,7 @@ pub mod report;
 pub mod run;
 pub mod stale;
 pub mod tally;
+pub mod writers;
 
 use serde::{Deserialize, Serialize};
 

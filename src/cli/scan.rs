@@ -29,6 +29,7 @@ use crate::scan::findings::{Finding, Findings};
 use crate::scan::report::{Report, Witness};
 use crate::scan::run::{self, Job, ScanError};
 use crate::scan::tally::{FIRST, Settings};
+use crate::scan::writers::Writers;
 
 /// Count what is stored in etcd by resource, provider and key
 #[derive(Args)]
@@ -53,7 +54,7 @@ pub(super) struct Arguments {
     /// What must be encrypted, as the EncryptionConfiguration names it [default: what it says; secrets, if there is none]
     #[arg(long, value_name = "RESOURCE", value_delimiter = ',', value_parser = Pattern::parse)]
     resources: Vec<Pattern>,
-    /// Fail (4) if anything that must be encrypted is not under the keyring's primary
+    /// Fail (4) if anything that must be encrypted is not under the keyring's primary, by the provider that writes now
     #[arg(long)]
     expect_primary: bool,
     /// Fail (4) if anything that must be encrypted is in plaintext
@@ -115,8 +116,10 @@ fn scan(arguments: &Arguments) -> Result<Scanned, Failure> {
         write_reports(path, &reports, keyring)?;
     }
     let primary = keyring.as_ref().map(Keyring::primary_name);
+    let writers = found.as_ref().and_then(|found| found.configuration.as_ref()).map(Writers::of).unwrap_or_default();
     let judge = |report: Report| {
-        let findings = Findings::of(&report.counts, primary, |resource| expected.iter().any(|p| resource.is_meant_by(p)), arguments.first);
+        let findings =
+            Findings::of(&report.counts, primary, |resource| expected.iter().any(|p| resource.is_meant_by(p)), &writers, arguments.first);
         (report, findings)
     };
     Ok(Scanned { reports: reports.into_iter().map(judge).collect(), remarks })
@@ -225,8 +228,10 @@ impl Scanned {
         }
         let fail = |attempted: &str, finding: Finding, next: &str| {
             (finding.values > 0).then(|| {
-                let more = if finding.values > finding.first.len() as u64 { ", ..." } else { "" };
-                let why = format!("{} values are not so: {}{more}", finding.values, finding.first.join(", "));
+                let why = match &named(&finding)[..] {
+                    "" => format!("{} values are not so", finding.values),
+                    named => format!("{} values are not so: {named}", finding.values),
+                };
                 Failure::new(Exit::CheckFailed, attempted, why, next)
             })
         };
@@ -243,15 +248,18 @@ impl Scanned {
             fail("find nothing in plaintext", finding, "Have it rewritten: keywright rotate rewrite; see docs/migration.md.")
         });
         let primary = arguments.expect_primary.then(|| all(|findings| &findings.not_under_primary));
-        plaintext.or_else(|| {
-            primary.and_then(|finding| fail("find everything under the primary", finding, "Have it rewritten: keywright rotate rewrite."))
-        })
+        let left_behind = arguments.expect_primary.then(|| all(|findings| &findings.left_behind));
+        let next = "Have it rewritten: keywright rotate rewrite.";
+        plaintext
+            .or_else(|| primary.and_then(|finding| fail("find everything under the primary", finding, next)))
+            .or_else(|| left_behind.and_then(|finding| fail("find everything under the provider that writes", finding, next)))
     }
 }
 
-fn findings_rows(findings: &Findings) -> [(&'static str, &'static str, &Finding); 6] {
+fn findings_rows(findings: &Findings) -> [(&'static str, &'static str, &Finding); 7] {
     [
         ("not_under_primary", "not under the primary", &findings.not_under_primary),
+        ("left_behind", "by a provider that is to go", &findings.left_behind),
         ("plaintext", "in plaintext", &findings.plaintext),
         ("unreadable", "damaged", &findings.unreadable),
         ("unknown", "of an unknown provider", &findings.unknown),
@@ -262,11 +270,14 @@ fn findings_rows(findings: &Findings) -> [(&'static str, &'static str, &Finding)
 
 fn findings_table(findings: &Findings) -> String {
     let rows = findings_rows(findings).into_iter().filter(|(_, _, finding)| finding.values > 0);
-    let rows = rows.map(|(_, name, finding)| {
-        let more = if finding.values > finding.first.len() as u64 { ", ..." } else { "" };
-        vec![name.to_owned(), finding.values.to_string(), format!("{}{more}", finding.first.join(", "))]
-    });
+    let rows = rows.map(|(_, name, finding)| vec![name.to_owned(), finding.values.to_string(), named(finding)]);
     output::columns(&["FINDING", "VALUES", "FIRST"], rows)
+}
+
+/// The keys that are known of it. What is under the primary was counted without names.
+fn named(finding: &Finding) -> String {
+    let more = !finding.first.is_empty() && finding.values > finding.first.len() as u64;
+    finding.first.join(", ") + if more { ", ..." } else { "" }
 }
 
 fn findings_json(findings: &Findings) -> Value {

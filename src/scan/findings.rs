@@ -1,6 +1,8 @@
 //! What was counted, against what should be: everything under the primary, nothing in plaintext.
 
+use super::writers::Writers;
 use super::{Class, Count, Kind};
+use crate::encryption_configuration::KmsVersion;
 use crate::etcd::key::Resource;
 
 /// Values that are not as they should be.
@@ -25,6 +27,8 @@ impl Finding {
 pub struct Findings {
     /// Of expected resources: encrypted with anything but the primary, or not at all, or nobody knows. All of them without a primary.
     pub not_under_primary: Finding,
+    /// Of expected resources: under the primary, but read by a provider alone that does not write any more.
+    pub left_behind: Finding,
     /// Of expected resources: in plaintext.
     pub plaintext: Finding,
     /// Damaged, in any resource.
@@ -38,12 +42,13 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Judges `counts` by the key_id of the primary, and by which resources are expected to be encrypted. Of each finding at most `first`
-    /// keys are named. Old revisions are passed over.
+    /// Judges `counts` by the key_id of the primary, and by which resources are expected to be encrypted, and `writers`. Of each finding
+    /// at most `first` keys are named. Old revisions are passed over.
     pub fn of<'a>(
         counts: impl IntoIterator<Item = &'a Count>,
         primary: Option<&str>,
         is_expected: impl Fn(&Resource<'_>) -> bool,
+        writers: &Writers,
         first: usize,
     ) -> Self {
         let mut findings = Self::default();
@@ -51,19 +56,27 @@ impl Findings {
             match count.class {
                 Class::NotServed => findings.not_served.add(count, first),
                 Class::Outside => findings.outside.add(count, first),
-                Class::BuiltIn | Class::Custom => findings.judge(count, primary, &is_expected, first),
+                Class::BuiltIn | Class::Custom => findings.judge(count, primary, &is_expected, writers, first),
             }
         }
         findings
     }
 
-    fn judge(&mut self, count: &Count, primary: Option<&str>, is_expected: impl Fn(&Resource<'_>) -> bool, first: usize) {
+    fn judge(
+        &mut self,
+        count: &Count,
+        primary: Option<&str>,
+        is_expected: impl Fn(&Resource<'_>) -> bool,
+        writers: &Writers,
+        first: usize,
+    ) {
         match count.kind {
             Kind::Unreadable => self.unreadable.add(count, first),
             Kind::Unknown => self.unknown.add(count, first),
             _ => {}
         }
-        if !is_expected(&Resource::parse(&count.resource)) {
+        let resource = Resource::parse(&count.resource);
+        if !is_expected(&resource) {
             return;
         }
         if count.kind == Kind::Plaintext {
@@ -71,7 +84,18 @@ impl Findings {
         }
         if !primary.is_some_and(|primary| is_under(count, primary)) {
             self.not_under_primary.add(count, first);
+        } else if version(count.kind).is_some_and(|version| writers.left_behind(&resource, version, |name| name == count.provider)) {
+            self.left_behind.add(count, first);
         }
+    }
+}
+
+/// The API by which a KMS wrapped values of this kind.
+const fn version(kind: Kind) -> Option<KmsVersion> {
+    match kind {
+        Kind::KmsV1 => Some(KmsVersion::V1),
+        Kind::KmsV2 => Some(KmsVersion::V2),
+        _ => None,
     }
 }
 
@@ -83,7 +107,7 @@ pub fn is_under(count: &Count, key_id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption_configuration::Pattern;
+    use crate::encryption_configuration::{EncryptionConfiguration, Pattern};
 
     fn count(resource: &str, class: Class, kind: Kind, key_id: &str) -> Count {
         Count {
@@ -119,7 +143,7 @@ mod tests {
 
     fn found(primary: Option<&str>, patterns: &[&str]) -> Findings {
         let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect();
-        Findings::of(&counts(), primary, |resource| patterns.iter().any(|pattern| resource.is_meant_by(pattern)), 3)
+        Findings::of(&counts(), primary, |resource| patterns.iter().any(|pattern| resource.is_meant_by(pattern)), &Writers::default(), 3)
     }
 
     #[test]
@@ -133,6 +157,21 @@ mod tests {
         assert_eq!(found(Some("new"), &["*."]).not_under_primary.values, 12);
         assert_eq!(found(None, &["secrets"]).not_under_primary.values, 9);
         assert_eq!(found(Some(""), &["secrets"]).not_under_primary.values, 9);
+    }
+
+    #[test]
+    fn what_is_under_the_primary_by_a_provider_that_is_to_go_is_a_finding_of_its_own() {
+        let text = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n\
+                    \x20 - kms: {apiVersion: v2, name: kw, endpoint: unix:///kw.sock}\n\
+                    \x20 - kms: {apiVersion: v1, name: kw, endpoint: unix:///kw.sock}\n";
+        let writers = Writers::of(&EncryptionConfiguration::parse(text).expect("valid"));
+        let by = |kind, provider: &str| Count { provider: provider.into(), ..count("secrets", Class::BuiltIn, kind, "new") };
+        let counts = [by(Kind::KmsV2, "kw"), by(Kind::KmsV1, "kw"), by(Kind::KmsV2, "renamed")];
+        let left = |primary| {
+            let findings = Findings::of(&counts, Some(primary), |_| true, &writers, 9);
+            (findings.left_behind.values, findings.not_under_primary.values)
+        };
+        assert_eq!((left("new"), left("other")), ((6, 0), (0, 9)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::scan::report::{Report, Witness};
 use crate::scan::run::{self, Job};
 use crate::scan::stale::Wanted;
 use crate::scan::tally::{FIRST, Settings};
+use crate::scan::writers::Writers;
 
 /// Where the cluster is.
 #[derive(Args)]
@@ -83,7 +84,13 @@ impl Cluster<'_> {
         let mut scans = Vec::new();
         for store in &self.found.stores {
             let prefix = Prefix::new(&store.prefix);
-            let wanted = Wanted { prefix: prefix.clone(), patterns: self.patterns(), keyring: keyring.id(), primary: *keyring.primary() };
+            let wanted = Wanted {
+                prefix: prefix.clone(),
+                patterns: self.patterns(),
+                writers: self.found.configuration.as_ref().map(Writers::of).unwrap_or_default(),
+                keyring: keyring.id(),
+                primary: *keyring.primary(),
+            };
             let primary = Some(keyring.primary_name().to_owned());
             let settings = Settings { prefix, names: self.found.names(), primary, first: FIRST };
             let job = Job { settings, witness: Some(Witness::of(keyring)) };
