@@ -11,6 +11,8 @@ mod crash;
 mod evidence;
 #[path = "cluster/foreign.rs"]
 mod foreign;
+#[path = "cluster/guide.rs"]
+mod guide;
 #[path = "cluster/health.rs"]
 mod health;
 #[path = "cluster/kms.rs"]

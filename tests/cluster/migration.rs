@@ -1,117 +1,177 @@
-//! A cluster that is in plaintext, or on `aescbc`, and then wholly on KMS, shown object by object.
+//! `docs/migration.md`, followed on nodes as kubeadm sets them up: from each kind of provider to Keywright, every object as before.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use keywright_testbed::api::base64;
-use keywright_testbed::apiserver::{ApiServer, Settings, TOKEN};
-use keywright_testbed::etcd::Etcd;
-use keywright_testbed::plugin::Plugin;
+use keywright_testbed::kubeadm::{Cluster, Mount, Settings, Unit};
+use keywright_testbed::page::blocks;
 use keywright_testbed::ran::Ran;
-use keywright_testbed::{kubeconfig, scratch};
-use serde_json::{Value, json};
 
+use crate::guide::{EVERY, Guide, read, write};
 use crate::stack::{KEYWRIGHT, SOON, bytes, tools};
 
-/// Secrets of each time before the migration.
+const PAGE: Guide = Guide { name: "docs/migration.md", text: include_str!("../../docs/migration.md") };
+/// Secrets of each time before the migration, as the page shows them.
 const EACH: u64 = 20;
-const LONG: Duration = Duration::from_secs(120);
 
-/// The whole file: Secrets and ConfigMaps through `providers`.
-fn through(providers: &[Value]) -> String {
-    json!({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "EncryptionConfiguration",
-        "resources": [{"resources": ["secrets", "configmaps"], "providers": providers}],
-    })
-    .to_string()
-}
+/// The line of Keywright, as on the page.
+const KEYWRIGHT_V2: &str = "kms: {apiVersion: v2, name: keywright, endpoint: unix:///run/keywright/kms.sock}";
 
-fn write(server: &ApiServer, numbers: std::ops::Range<u64>) {
-    for number in numbers {
-        let written = server.api().create_secret(&format!("kept-{number}"), &[("value", &bytes(100, number))]);
-        written.and_then(|answer| answer.ok()).expect("it is written");
+const BEFORE: &str = "Before you begin";
+const PLAINTEXT: [&str; 2] = [BEFORE, "From plaintext"];
+const BACK: [&str; 2] = [BEFORE, "The way back"];
+const LOCAL: [&str; 2] = [BEFORE, "From aescbc, aesgcm or secretbox"];
+const KMS_V1: [&str; 2] = [BEFORE, "From KMS v1"];
+const OTHER: [&str; 2] = [BEFORE, "From another KMS v2 plugin"];
+
+/// Keywright set up and running, with these lines under `[kms]`.
+fn settings(nodes: u8, encryption: Option<String>, kms: &str) -> Settings {
+    let made = crate::stack::Configured::new("");
+    let keyring = std::fs::read(made.config.with_file_name("keyring")).expect("init made one");
+    let config = format!(
+        "keyring = \"/etc/keywright/keyring\"\nstate_dir = \"/var/lib/keywright\"\n[seal]\nkey_file = \"/etc/keywright/seal.key\"\n[socket]\npath = \"/run/keywright/kms.sock\"\n[kms]\n{kms}"
+    );
+    let keywright = ["keywright", "serve", "--config", "/etc/keywright/config.toml"].map(str::to_owned).to_vec();
+    Settings {
+        nodes,
+        encryption,
+        feature_gates: None,
+        mounts: vec![],
+        keywright: vec![("config.toml", config.into_bytes()), ("seal.key", bytes(64, 1)), ("keyring", keyring)],
+        programs: vec![("keywright", PathBuf::from(KEYWRIGHT))],
+        units: vec![Unit { name: "keywright", command: keywright, ready: " INFO ready " }],
     }
 }
 
-/// What encrypts Secrets, with their numbers.
-fn kinds(report: &Value) -> Vec<(String, u64)> {
-    let counts = report["stores"][0]["report"]["counts"].as_array().expect("a list").iter();
-    counts
-        .filter(|count| count["resource"] == "secrets" && count["old"] == false)
-        .map(|count| (count["kind"].as_str().expect("text").to_owned(), count["values"].as_u64().expect("a number")))
-        .collect()
+/// An EncryptionConfiguration in the form of the page, its providers one line each.
+fn configuration(providers: &[&str]) -> String {
+    let lines: String = providers.iter().map(|provider| format!("      - {provider}\n")).collect();
+    format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n  - resources: [secrets, configmaps]\n    providers:\n{lines}"
+    )
 }
 
 #[test]
-fn a_cluster_in_plaintext_and_on_aescbc_is_wholly_on_kms_after_a_rewrite_and_every_object_reads_as_before() {
-    let dir = scratch::folder("migration").expect("a private folder");
-    let etcd = Etcd::start(tools()).expect("etcd starts");
-    let identity = json!({"identity": {}});
-    let aescbc = json!({"aescbc": {"keys": [{"name": "with:colon", "secret": base64(&[7; 32])}]}});
-    let start = |providers: &[Value]| ApiServer::start(tools(), &etcd, &Settings::new(through(providers))).expect("the API server starts");
-    let server = start(std::slice::from_ref(&identity));
-    write(&server, 0..EACH);
-    drop(server);
-    let server = start(&[aescbc.clone(), identity.clone()]);
-    write(&server, EACH..2 * EACH);
-    drop(server);
+fn from_plaintext_on_two_nodes() {
+    let mut cluster = Cluster::start(tools(), &settings(2, None, "")).expect("a cluster");
+    let client = cluster.nodes()[0].client();
+    write(&client, "kept", EACH);
+    PAGE.follow(&PLAINTEXT, &mut cluster, &read(&client));
+}
 
-    let plugin = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
-    let kms = json!({"kms": {"apiVersion": "v2", "name": "keywright", "endpoint": format!("unix://{}", plugin.socket().display())}});
-    let configuration = dir.path().join("encryption.json");
-    std::fs::write(&configuration, through(&[kms.clone(), aescbc.clone(), identity.clone()])).expect("write");
-    let server = start(&[kms.clone(), aescbc, identity]);
-    server.kms_ready(SOON).expect("it likes the plugin");
-    let config = dir.path().join("kubeconfig");
-    kubeconfig::write(&config, &server, TOKEN).expect("it is written");
-    let text = |path: &Path| path.display().to_string();
-    let run = |words: &[&str], more: &[String]| {
-        let names = ["--dev".to_owned(), "--dir".into(), text(dir.path()), "--endpoints".into(), etcd.endpoint().to_owned()];
-        let names = [&names[..], &["--encryption-config".into(), text(&configuration)], more].concat();
-        Ran::within(Command::new(KEYWRIGHT).args(words).args(names), LONG).expect("it ends by itself")
-    };
-    let scan = ["scan", "--output", "json", "--require-no-plaintext"];
+#[test]
+fn back_to_plaintext_on_two_nodes() {
+    let mut settings = settings(2, Some(configuration(&[KEYWRIGHT_V2])), "");
+    settings.mounts.push(Mount { name: "keywright", folder: "/run/keywright" });
+    let mut cluster = Cluster::start(tools(), &settings).expect("a cluster");
+    let client = cluster.nodes()[0].client();
+    write(&client, "kept", EACH);
+    PAGE.follow(&BACK, &mut cluster, &read(&client));
+}
 
-    let before = run(&scan, &[]);
-    assert_eq!(before.code, 4, "{before:?}");
-    assert!(before.err.contains("/registry/secrets/default/kept-0"), "{}", before.err);
-    let report: Value = serde_json::from_str(&before.out).expect("JSON");
-    assert_eq!(kinds(&report), [("plaintext".to_owned(), EACH), ("aescbc".to_owned(), EACH)]);
-    let names: Vec<&str> = report["stores"][0]["report"]["counts"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter(|c| c["kind"] == "aescbc")
-        .map(|c| c["provider"].as_str().expect("text"))
-        .collect();
-    assert_eq!(names, ["with:colon"], "the configuration says where the name ends");
+#[test]
+fn a_file_that_is_only_edited_is_taken_without_a_restart() {
+    let mut settings = settings(1, Some(configuration(&["identity: {}", KEYWRIGHT_V2])), "");
+    settings.mounts.push(Mount { name: "keywright", folder: "/run/keywright" });
+    let mut cluster = Cluster::start(tools(), &settings).expect("a cluster");
+    let client = cluster.nodes()[0].client();
+    let count = "keywright scan --config \"$CONFIG\" --resources secrets | awk '$1 == \"secrets\" { print $2, $3 }'";
+    write(&client, "before", 1);
+    PAGE.follow(&[BEFORE], &mut cluster, &read(&client));
+    let node = &mut cluster.nodes()[0];
+    assert_eq!(node.run(count, SOON).expect("it runs"), ["1 plaintext"]);
+    let edit = format!("providers <<'END'\n      - {KEYWRIGHT_V2}\n      - identity: {{}}\nEND\ntaken");
+    // The API server looks once a minute.
+    assert_eq!(node.run(&edit, 2 * SOON).expect("it is taken"), ["taken; plugins: ok"]);
+    write(&client, "after", 1);
+    assert_eq!(node.run(count, SOON).expect("it runs"), ["1 plaintext", "1 kms-v2"]);
+}
 
-    // What the API server has adopted shows at its next poll.
-    let over = &AtomicBool::new(false);
-    let rewritten = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
-                let _ = server.api().kms_ready();
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        });
-        let ran = run(&["rotate", "rewrite", "--output", "json"], &["--kubeconfig".into(), text(&config)]);
-        over.store(true, Ordering::SeqCst);
-        ran
-    });
-    assert_eq!(rewritten.code, 0, "{rewritten:?}");
-    let after = run(&[&scan[..], &["--expect-primary"]].concat(), &[]);
-    assert_eq!(after.code, 0, "{after:?}");
-    assert_eq!(kinds(&after.json()), [("kms-v2".to_owned(), 2 * EACH)]);
-    drop(server);
-
-    // With nothing but KMS: what was left behind could not be read.
-    let server = start(&[kms]);
-    server.kms_ready(SOON).expect("it likes the plugin");
-    for number in 0..2 * EACH {
-        assert_eq!(server.api().secret(&format!("kept-{number}")).expect("it is read")["value"], bytes(100, number), "kept-{number}");
+#[test]
+fn from_three_local_providers_and_plaintext() {
+    let key = |name: &str, byte| format!("{{keys: [{{name: '{name}', secret: {}}}]}}", base64(&[byte; 32]));
+    let all = [
+        format!("secretbox: {}", key("key1", 1)),
+        format!("aesgcm: {}", key("key1", 2)),
+        format!("aescbc: {}", key("with:colon", 3)),
+        "identity: {}".into(),
+    ];
+    // The one at this place is the last that came to the front.
+    let at = |first: usize| configuration(&all.iter().skip(first).map(String::as_str).collect::<Vec<_>>());
+    let mut cluster = Cluster::start(tools(), &settings(1, Some(at(3)), "")).expect("a cluster");
+    let client = cluster.nodes()[0].client();
+    write(&client, "plain", EACH);
+    for (first, name) in [(2, "aescbc"), (1, "aesgcm"), (0, "secretbox")] {
+        cluster.nodes()[0].reconfigure(&at(first)).expect("the API server takes it");
+        write(&client, name, EACH);
     }
+    PAGE.follow(&LOCAL, &mut cluster, &read(&client));
+}
+
+#[test]
+fn from_kms_v1() {
+    let v1 = configuration(&["kms: {apiVersion: v1, name: keywright-v1, endpoint: unix:///run/keywright/kms.sock}"]);
+    let settings = settings(1, Some(v1), "v1 = true\nlegacy_clients = true\n");
+    let mounts = vec![Mount { name: "keywright", folder: "/run/keywright" }];
+    let mut cluster = Cluster::start(tools(), &Settings { feature_gates: Some("KMSv1=true"), mounts, ..settings }).expect("a cluster");
+    let client = cluster.nodes()[0].client();
+    write(&client, "kept", EACH);
+    PAGE.follow(&KMS_V1, &mut cluster, &read(&client));
+    let node = &cluster.nodes()[0];
+    assert!(!node.file("/etc/keywright/config.toml").expect("it is there").contains("true"), "v1 is still served");
+}
+
+#[test]
+fn from_another_plugin() {
+    let other = configuration(&["kms: {apiVersion: v2, name: other, endpoint: unix:///run/other/kms.sock}"]);
+    let mut settings = settings(1, Some(other), "");
+    settings.mounts.push(Mount { name: "other", folder: "/run/other" });
+    let command = vec![tools().refplugin().display().to_string(), "--socket".into(), "/run/other/kms.sock".into()];
+    settings.units.push(Unit { name: "other", command, ready: "ready" });
+    let mut cluster = Cluster::start(tools(), &settings).expect("a cluster");
+    let client = cluster.nodes()[0].client();
+    write(&client, "kept", EACH);
+    PAGE.follow(&OTHER, &mut cluster, &read(&client));
+}
+
+#[test]
+fn every_block_of_the_page_is_run_by_one_of_these_tests() {
+    let run: BTreeSet<&str> = [&PLAINTEXT[..], &BACK, &LOCAL, &KMS_V1, &OTHER].concat().into_iter().collect();
+    let page = blocks(PAGE.text);
+    let there: BTreeSet<&str> = page.iter().map(|block| block.section.as_str()).collect();
+    assert_eq!(there, run);
+    for block in &page {
+        assert!(["", EVERY].contains(&block.note.as_str()), "line {}: {:?}", block.line, block.note);
+    }
+}
+
+/// Options stand in running text too, which nothing executes.
+#[test]
+fn every_option_that_the_page_names_exists() {
+    let said = |program: &Path, words: &[&str]| {
+        let ran = Ran::of(Command::new(program).args(words)).expect("it ends by itself");
+        ran.out + &ran.err
+    };
+    let commands = ["scan", "status", "rotate rewrite", "recover drill", "recover list", "init"];
+    let help = |command: &'static str| [&command.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat();
+    let of_commands: Vec<_> = commands.iter().map(|command| (command, said(Path::new(KEYWRIGHT), &help(command)))).collect();
+    let kubectl = tools().kubectl();
+    let kubectl = [&["options"][..], &["get", "--help"], &["replace", "--help"]].map(|words| said(&kubectl, words));
+    let others = [said(&tools().kube_apiserver(), &["--help"]), said(Path::new("systemctl"), &["--help"])]
+        .into_iter()
+        .chain(kubectl)
+        .collect::<Vec<_>>();
+    let mut seen = 0;
+    for (line, number) in PAGE.text.lines().zip(1..) {
+        let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).filter(|word| word.starts_with("--") && word.len() > 3);
+        let ours: Vec<_> = of_commands.iter().filter(|(name, _)| line.contains(**name)).map(|(_, help)| help).collect();
+        for word in words {
+            let known = |help: &&String| help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|known| known == word);
+            assert!(ours.iter().copied().chain(&others).any(|help| known(&help)), "line {number}: nothing here has the option {word}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen} options: is this the page?");
 }

@@ -14,6 +14,8 @@
 //! | [`leak`] | looks for secret bytes in any of the forms in which they get printed |
 //! | [`systemd`] | a systemd as PID 1 in namespaces of its own |
 //! | [`terminal`] | a command at a terminal, its prompts answered |
+//! | [`kubeadm`] | control-plane nodes with every file at kubeadm's place, for guides that are written for such nodes |
+//! | [`page`] | the shell blocks of a page, and whether what they print is what the page shows |
 //! | [`ran`] | a command that ran to its end, and what may be relied on then |
 //! | [`cluster`] | the same servers, left running for trials by hand |
 
@@ -23,10 +25,12 @@ pub mod cluster;
 pub mod encryption;
 pub mod error;
 pub mod etcd;
+pub mod kubeadm;
 pub mod kubeconfig;
 pub mod leak;
 pub mod log;
 pub mod metrics;
+pub mod page;
 pub mod pki;
 pub mod plugin;
 pub mod ports;

@@ -15,12 +15,13 @@ const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
 };
 
 /// Program (or file), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 14] = [
+const NEEDED: [(&str, &str, &str); 15] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
     ("dpkg", "dpkg", "knows where libfaketime is"),
     (FAKETIME, "libfaketime", "moves the clock of one process"),
+    ("ip", "iproute2", "joins the nodes of a cluster"),
     ("mount", "mount", "builds the root of the systemd under test"),
     ("pivot_root", "util-linux", "enters that root"),
     ("/usr/bin/perl", "perl-base", "is a client of another uid"),
