@@ -67,6 +67,31 @@ fn an_export_to_a_file_killed_at_any_point_is_whole_or_not_there_and_can_be_made
     eprintln!("export to a file killed at {} points: {without} left none, {with} a whole one", points.len());
 }
 
+/// The keyring records an export before the file has its name: `rotate run` must not take that record for a backup.
+#[test]
+fn a_rotation_killed_before_its_backup_has_a_name_makes_the_backup_before_it_promotes() {
+    let ground = Ground::new(&stations().staged);
+    let run = |until: &str| -> Vec<String> {
+        let words = "rotate run --config DIR/config.toml --endpoints http://127.0.0.1:1 --export-file DIR/out.age --yes --to";
+        words.split(' ').chain([RECIPIENT, "--until", until]).map(str::to_owned).collect()
+    };
+    let export = run("export");
+    let export: Vec<&str> = export.iter().map(String::as_str).collect();
+    let (ran, calls) = traced(&Ground::new(&stations().staged), &export, &[]);
+    ran.succeeds();
+    let naming = calls.iter().find(|call| call.name == "renameat2" && call.line.contains(NEW)).expect("it gets its name");
+    let (ran, _) = traced(&ground, &export, &["-e", &fault(naming, "signal=SIGKILL")]);
+    assert_eq!(ran.ending(), "signal 9", "{ran:?}");
+    let listed = ground.json(&["keyring", "list", "--config", "DIR/config.toml"]);
+    assert!(listed.to_string().contains("\"exported\":\""), "the keyring records it: {listed}");
+    assert!(!ground.path("out.age").exists());
+
+    let promote = run("promote");
+    let promote: Vec<&str> = promote.iter().map(String::as_str).collect();
+    ground.run(&promote).succeeds();
+    assert!(sound(&ground, "after promote"), "promoted without a backup");
+}
+
 #[test]
 fn an_export_is_synced_before_the_keyring_records_it_and_named_before_success_is_told() {
     let ground = ground();
