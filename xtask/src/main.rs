@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod cluster;
+mod disk;
 mod fuzz;
 mod install;
 mod run;

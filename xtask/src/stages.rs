@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use keywright_testbed::tools::elapsed;
 
+use crate::disk;
 use crate::run::TaskError;
 
 /// What a stage found.
@@ -44,7 +45,8 @@ impl Stages {
         for problem in &outcome.problems {
             println!("FAILED: {problem}");
         }
-        println!("-- {title}: {}", elapsed(start.elapsed()));
+        let free = disk::free().map_or_else(|error| error.to_string(), |free| format!("{} free on the disk", disk::shown(free)));
+        println!("-- {title}: {}, {free}", elapsed(start.elapsed()));
         let good = outcome.problems.is_empty();
         self.done.push((title.to_owned(), outcome, start.elapsed()));
         good

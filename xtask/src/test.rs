@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use keywright_testbed::tools::Tools;
 
-use crate::fuzz;
 use crate::run::{TaskError, cargo, watch};
 use crate::stages::{Outcome, Stages};
+use crate::{disk, fuzz};
 use report::Report;
 use targets::Target;
 
@@ -20,7 +20,8 @@ use targets::Target;
 /// The stages are ordered so that later ones find the crates of earlier ones compiled, and each runs even when one before it failed.
 pub(crate) fn run(fuzz_seconds: u32) -> Result<bool, TaskError> {
     let mut stages = Stages::new();
-    let ready = stages.run("system packages", packages::ensure)
+    let ready = stages.run("disk", disk::ensure)
+        && stages.run("system packages", packages::ensure)
         && stages.run("Go tools", || Ok(Tools::build(&mut |line| println!("{line}")).map(|_| Outcome::ok())?));
     if ready {
         every_test(&mut stages, fuzz_seconds)?;
