@@ -5,6 +5,8 @@
 
 #[path = "cluster/bulk.rs"]
 mod bulk;
+#[path = "cluster/counts.rs"]
+mod counts;
 #[path = "cluster/crash.rs"]
 mod crash;
 #[path = "cluster/evidence.rs"]
@@ -39,3 +41,5 @@ mod stack;
 mod systemd;
 #[path = "cluster/values.rs"]
 mod values;
+#[path = "cluster/whole.rs"]
+mod whole;

@@ -2,7 +2,6 @@
 //! killed, and a snapshot opens without the cluster.
 #![expect(clippy::print_stdout, reason = "the seed of the kills, and what they met, is the record of the run")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +13,8 @@ use keywright_testbed::process::Process;
 use keywright_testbed::ran::Ran;
 use serde_json::Value;
 
-use crate::stack::{KEYWRIGHT, Stack, bytes, tools};
+use crate::counts::{counted_by_kubernetes, counts};
+use crate::stack::{KEYWRIGHT, Stack, bytes};
 
 /// Secrets that are written first.
 const SECRETS: u64 = 60;
@@ -113,57 +113,13 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// What a scan counted of served resources, by resource, kind, provider and key.
-type Counts = BTreeMap<(String, String, String, String), u64>;
-
-fn counts(report: &Value) -> Counts {
-    let served = report["counts"].as_array().expect("a list").iter().filter(|count| count["class"] != "not-served");
-    let field = |count: &Value, name: &str| count[name].as_str().expect("text").to_owned();
-    let mut counts = Counts::new();
-    for count in served.filter(|count| count["old"] == false) {
-        // The independent count does not know groups of built-in resources: their keys do not tell.
-        let resource = field(count, "resource");
-        let resource = if count["class"] == "built-in" { resource.split('.').next().unwrap_or_default().to_owned() } else { resource };
-        let kind = field(count, "kind");
-        *counts.entry((resource, kind, field(count, "provider"), field(count, "key_id"))).or_default() +=
-            count["values"].as_u64().expect("a number");
-    }
-    counts
-}
-
-fn counted_by_kubernetes(bench: &Bench) -> Counts {
-    let out = keywright_testbed::process::output(tools().count(), &[bench.stack.etcd.endpoint(), "/registry"]).expect("it counts");
-    let answer: Value = serde_json::from_slice(&out).expect("JSON");
-    let unserved = ["masterleases", "peerserverleases", "ranges"];
-    let field = |count: &Value, name: &str| count[name].as_str().expect("text").to_owned();
-    let lines =
-        answer["counts"].as_array().expect("a list").iter().filter(|count| !unserved.contains(&count["resource"].as_str().expect("text")));
-    let mut counts = Counts::new();
-    for count in lines {
-        // Two resources of one API group share a folder with another one's name.
-        let resource = match field(count, "resource").as_str() {
-            "apiregistration.k8s.io" | "apiextensions.k8s.io" => unreachable!("they have three parts"),
-            "apiservices.apiregistration.k8s.io" => "apiservices".to_owned(),
-            "customresourcedefinitions.apiextensions.k8s.io" => "customresourcedefinitions".to_owned(),
-            other => other.to_owned(),
-        };
-        let kind = match field(count, "kind").as_str() {
-            "identity" => "plaintext".to_owned(),
-            other => other.replace(' ', "-"),
-        };
-        *counts.entry((resource, kind, field(count, "provider"), field(count, "key_id"))).or_default() +=
-            count["objects"].as_u64().expect("a number");
-    }
-    counts
-}
-
 #[test]
 fn a_scan_counts_what_kubernetes_own_packages_count_live_and_in_a_snapshot_and_every_object_of_that_opens() {
     let bench = Bench::start();
     let scanned = bench.etcd(&["scan", "--expect-primary", "--output", "json"]);
     assert_eq!(scanned.code, 0, "{scanned:?}");
     let live = counts(&scanned.json()["stores"][0]["report"]);
-    assert_eq!(live, counted_by_kubernetes(&bench));
+    assert_eq!(live, counted_by_kubernetes(&bench.stack.etcd));
     let secrets = ("secrets".to_owned(), "kms-v2".to_owned(), "keywright".to_owned(), bench.stack.key_id.clone());
     assert_eq!(live[&secrets], SECRETS);
 

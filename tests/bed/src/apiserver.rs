@@ -31,6 +31,8 @@ pub struct Settings {
     pub encryption: String,
     /// Feature gates such as `KMSv1=true`.
     pub feature_gates: Vec<String>,
+    /// Further arguments such as `--etcd-compaction-interval=5s`.
+    pub arguments: Vec<String>,
     /// An identity of its own, when several API servers shall look like several machines.
     pub node: Option<Node>,
 }
@@ -46,12 +48,14 @@ pub struct Node {
     pub bind: Ipv4Addr,
     /// The address that it publishes.
     pub advertise: Ipv4Addr,
+    /// The port on which it listens: what all publish together has one. `None` is any.
+    pub port: Option<u16>,
 }
 
 impl Settings {
     /// An API server with this EncryptionConfiguration and nothing special.
     pub fn new(encryption: String) -> Self {
-        Self { encryption, feature_gates: Vec::new(), node: None }
+        Self { encryption, feature_gates: Vec::new(), arguments: Vec::new(), node: None }
     }
 
     /// Adds a feature gate such as `KMSv1=true`.
@@ -66,6 +70,7 @@ impl Settings {
             hostname: format!("node-{number}"),
             bind: Ipv4Addr::new(127, 0, 0, 10 + number),
             advertise: Ipv4Addr::new(192, 0, 2, 10 + number),
+            port: None,
         });
         self
     }
@@ -97,7 +102,7 @@ impl ApiServer {
     fn start_until(tools: &Tools, etcd: &Etcd, settings: &Settings, readiness: Readiness) -> Result<Self> {
         let dir = scratch::folder("apiserver")?;
         let bind = settings.node.as_ref().map_or(Ipv4Addr::LOCALHOST, |node| node.bind);
-        let port = ports::free()?;
+        let port = settings.node.as_ref().and_then(|node| node.port).map_or_else(ports::free, Ok)?;
         let arguments = prepare(dir.path(), etcd.endpoint(), bind, port, settings)?;
         let hostname = settings.node.as_ref().map(|node| node.hostname.clone());
         let program = tools.kube_apiserver();
@@ -191,6 +196,7 @@ pub(crate) fn prepare(dir: &Path, etcd: &str, bind: Ipv4Addr, port: u16, setting
     if !settings.feature_gates.is_empty() {
         arguments.push(format!("--feature-gates={}", settings.feature_gates.join(",")));
     }
+    arguments.extend_from_slice(&settings.arguments);
     Ok(arguments)
 }
 
