@@ -73,6 +73,16 @@ pub enum KubeError {
         /// Its word for it, such as `Forbidden`.
         reason: Option<String>,
     },
+    /// The credential may not ask that.
+    #[error("{what} at {server}: HTTP 403: this credential needs the right to {right}")]
+    Forbidden {
+        /// Method and path.
+        what: String,
+        /// The API server's URL.
+        server: String,
+        /// The verb and what it is on, in RBAC's terms.
+        right: &'static str,
+    },
     /// The answer is larger than any that makes sense.
     #[error("{what} at {server}: the answer is larger than {limit} bytes")]
     TooLarge {

@@ -19,6 +19,8 @@ mod guide;
 mod health;
 #[path = "cluster/kms.rs"]
 mod kms;
+#[path = "cluster/late.rs"]
+mod late;
 #[path = "cluster/legacy.rs"]
 mod legacy;
 #[path = "cluster/migration.rs"]
@@ -39,6 +41,8 @@ mod rotation;
 mod stack;
 #[path = "cluster/systemd.rs"]
 mod systemd;
+#[path = "cluster/trio.rs"]
+mod trio;
 #[path = "cluster/values.rs"]
 mod values;
 #[path = "cluster/whole.rs"]

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::advice;
 use super::failure::{Exit, Failure};
-use crate::config::cluster::{Cluster, DEFAULT_PREFIX, Store};
+use crate::config::cluster::{Cluster, DEFAULT_PREFIX, ServerAddress, Store};
 use crate::encryption_configuration::{self, EncryptionConfiguration, KmsVersion, Pattern, Provider};
 use crate::etcd::live::{Endpoint, Etcd, Options, User};
 use crate::etcd::manifest::ApiServerFlags;
@@ -66,15 +66,24 @@ pub(super) struct KubernetesArguments {
     /// The context in it
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// Where each API server is reached, all of them [default: the configuration's, or where they say that they are]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = parse_server)]
+    api_servers: Vec<ServerAddress>,
+}
+
+fn parse_server(text: &str) -> Result<ServerAddress, String> {
+    ServerAddress::parse(text).ok_or_else(|| format!("it {}", ServerAddress::FORM))
 }
 
 impl KubernetesArguments {
     /// What was said here, else in the configuration.
     pub(super) fn options(&self, cluster: &Cluster) -> kube::Options {
         let configured = &cluster.kubernetes;
+        let servers = if self.api_servers.is_empty() { &configured.servers } else { &self.api_servers };
         kube::Options {
             kubeconfig: self.kubeconfig.clone().or_else(|| configured.kubeconfig.clone()),
             context: self.context.clone().or_else(|| configured.context.clone()),
+            servers: servers.iter().map(|server| server.authority().clone()).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::uri::Authority;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -38,6 +39,35 @@ pub struct Store {
     pub prefix: String,
 }
 
+/// `HOST:PORT`, where one API server is reached.
+///
+/// Its text is kept as it was written; `HOST` is a name, an IPv4 address, or an IPv6 address in brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAddress(Authority);
+
+impl ServerAddress {
+    /// What is wrong with a text that is none.
+    pub const FORM: &str = "must be of the form \"HOST:PORT\"";
+
+    /// `None` unless it has a host and a port, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let authority: Authority = text.parse().ok()?;
+        let whole = !authority.host().is_empty() && !text.contains('@') && authority.port_u16().is_some_and(|port| port > 0);
+        whole.then_some(Self(authority))
+    }
+
+    /// For an URL.
+    pub const fn authority(&self) -> &Authority {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One API server, or what stands in front of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kubernetes {
@@ -45,6 +75,8 @@ pub struct Kubernetes {
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; none: the current one.
     pub context: Option<String>,
+    /// Where each API server of the cluster is reached; none: at the addresses that they publish.
+    pub servers: Vec<ServerAddress>,
     /// The EncryptionConfiguration of the API servers.
     pub encryption_config: Option<PathBuf>,
     /// The longest `timeout` of its KMS providers.
@@ -53,7 +85,7 @@ pub struct Kubernetes {
 
 impl Default for Kubernetes {
     fn default() -> Self {
-        Self { kubeconfig: None, context: None, encryption_config: None, kms_timeout: DEFAULT_KMS_TIMEOUT }
+        Self { kubeconfig: None, context: None, servers: Vec::new(), encryption_config: None, kms_timeout: DEFAULT_KMS_TIMEOUT }
     }
 }
 
@@ -72,6 +104,7 @@ pub(super) struct RawStore {
 pub(super) struct RawKubernetes {
     kubeconfig: Option<Spanned<PathBuf>>,
     context: Option<String>,
+    servers: Option<Spanned<Vec<String>>>,
     encryption_config: Option<Spanned<PathBuf>>,
     kms_timeout: Option<Spanned<String>>,
 }
@@ -116,9 +149,17 @@ impl Place<'_> {
                 _ => return self.refuse("kubernetes.kms_timeout", &text, "must be a duration such as \"3s\""),
             },
         };
+        let servers = match raw.servers {
+            None => Vec::new(),
+            Some(texts) => match texts.get_ref().iter().map(|text| ServerAddress::parse(text)).collect::<Option<Vec<_>>>() {
+                Some(servers) if !servers.is_empty() => servers,
+                _ => return self.refuse("kubernetes.servers", &texts, "must be one or more of the form \"HOST:PORT\""),
+            },
+        };
         Ok(Kubernetes {
             kubeconfig: path("kubernetes.kubeconfig", raw.kubeconfig)?,
             context: raw.context,
+            servers,
             encryption_config: path("kubernetes.encryption_config", raw.encryption_config)?,
             kms_timeout,
         })
@@ -148,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn an_api_server_is_named_by_a_host_and_a_port_and_nothing_else() {
+        for good in ["cp-1:6443", "127.0.0.1:1", "[::1]:65535"] {
+            assert_eq!(ServerAddress::parse(good).expect("valid").to_string(), good);
+        }
+        for bad in ["", "cp-1", ":6443", "cp-1:", "cp-1:0", "cp-1:65536", "cp-1:x", "::1:6443", "you@cp-1:6443", "cp-1:6443/", "cp 1:6443"]
+        {
+            assert_eq!(ServerAddress::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_store_that_cannot_be_reached_as_written_is_refused_with_its_line() {
         for (extra, start) in [
             ("[[etcd]]\nendpoints = []", "c.toml:5: `etcd.endpoints` must be"),
@@ -156,6 +208,9 @@ mod tests {
             ("[[etcd]]\nendpoints = [\"http://a\"]\ncacert = \"ca.crt\"", "c.toml:6: `etcd.cacert` must be an absolute path"),
             ("[[etcd]]\nendpoints = [\"http://a\"]\ncert = \"/c\"", "c.toml:5: `etcd.cert` and `etcd.key` stand together"),
             ("[kubernetes]\nkms_timeout = \"0s\"", "c.toml:5: `kubernetes.kms_timeout` must be"),
+            ("[kubernetes]\nservers = []", "c.toml:5: `kubernetes.servers` must be one or more of the form \"HOST:PORT\""),
+            ("[kubernetes]\nservers = [\"a:1\", \"b\"]", "c.toml:5: `kubernetes.servers` must be"),
+            ("[kubernetes]\nservers = [\"https://a:1\"]", "c.toml:5: `kubernetes.servers` must be"),
             ("[kubernetes]\nkubeconfg = \"/k\"", "c.toml:5: unknown key `kubeconfg`; did you mean `kubeconfig`?"),
         ] {
             let message = message(extra);

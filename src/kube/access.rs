@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::kube::client::{AuthError, Body};
 use ::kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -23,16 +24,18 @@ const LARGEST: usize = 16 << 20;
 /// Largest answer to a patch: metadata of one object, which etcd limits to 1.5 MiB as a whole.
 const LARGEST_METADATA: usize = 4 << 20;
 
-/// kubectl's options.
+/// kubectl's options, and where each API server is.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// `--kubeconfig`; else `$KUBECONFIG`, `~/.kube/config`, or the service account of the pod that this is.
     pub kubeconfig: Option<PathBuf>,
     /// `--context`; else the file's current one.
     pub context: Option<String>,
+    /// `HOST:PORT` where each API server of the cluster is reached; none: at the addresses that they publish.
+    pub servers: Vec<Authority>,
 }
 
-/// A client of one API server, which has answered once. Clones share its connections.
+/// A client of one API server. Clones share its connections.
 #[derive(Clone)]
 pub struct Access {
     client: ::kube::Client,
@@ -64,18 +67,21 @@ struct Refusal {
 impl Access {
     /// Reads the kubeconfig, connects, and asks for the server's version.
     pub async fn open(options: &Options) -> Result<Self, KubeError> {
-        Self::with(configuration(options).await?).await
+        let mut access = Self::with(configuration(options).await?)?;
+        let version: Version = access.get("/version", "a version").await?;
+        access.version = version.git_version;
+        Ok(access)
     }
 
-    /// The same for the API server at `address` (`HOST:PORT`), in place of the one that the kubeconfig names.
-    pub(super) async fn at(options: &Options, address: &str) -> Result<Self, KubeError> {
+    /// A client of the API server at `address`, in place of the one that the kubeconfig names. It is not asked yet, not even for its version.
+    pub(super) async fn at(options: &Options, address: &Authority) -> Result<Self, KubeError> {
         let mut config = configuration(options).await?;
-        let server = format!("https://{address}");
-        config.cluster_url = server.parse().map_err(|e: http::uri::InvalidUri| KubeError::Client { server, problem: e.to_string() })?;
-        Self::with(config).await
+        let url = http::Uri::builder().scheme("https").authority(address.clone()).path_and_query("/").build();
+        config.cluster_url = url.map_err(|e| KubeError::Client { server: address.to_string(), problem: e.to_string() })?;
+        Self::with(config)
     }
 
-    async fn with(mut config: Config) -> Result<Self, KubeError> {
+    fn with(mut config: Config) -> Result<Self, KubeError> {
         config.default_retry = false; // repeated by who knows what is repeated, and how often
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let problem = |e| match e {
@@ -83,10 +89,7 @@ impl Access {
             e => KubeError::Client { server: server.clone(), problem: chain(&e) },
         };
         let client = ::kube::Client::try_from(config).map_err(problem)?;
-        let mut access = Self { client, server, version: String::new() };
-        let version: Version = access.get("/version", "a version").await?;
-        access.version = version.git_version;
-        Ok(access)
+        Ok(Self { client, server, version: String::new() })
     }
 
     /// The API server's URL.
@@ -94,7 +97,7 @@ impl Access {
         &self.server
     }
 
-    /// Its version, such as `v1.37.2`, as it was when this client was made.
+    /// Its version, such as `v1.37.2`, as it was when this client was made; empty where it was not asked for.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -228,7 +231,7 @@ mod tests {
     async fn refused(text: &str, context: Option<&str>) -> String {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), text).expect("it is written");
-        let options = Options { kubeconfig: Some(file.path().to_owned()), context: context.map(str::to_owned) };
+        let options = Options { kubeconfig: Some(file.path().to_owned()), context: context.map(str::to_owned), ..Options::default() };
         let text = Access::open(&options).await.map(|_| ()).expect_err("it is no good").to_string();
         text.replace(&file.path().display().to_string(), "FILE")
     }
@@ -264,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_kubeconfig_is_named() {
-        let options = Options { kubeconfig: Some("/nowhere/kubeconfig".into()), context: None };
+        let options = Options { kubeconfig: Some("/nowhere/kubeconfig".into()), ..Options::default() };
         let text = Access::open(&options).await.map(|_| ()).expect_err("there is none").to_string();
         assert_eq!(text, "the kubeconfig /nowhere/kubeconfig: read /nowhere/kubeconfig: No such file or directory (os error 2)");
     }

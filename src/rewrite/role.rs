@@ -8,7 +8,7 @@ use super::Plan;
 /// The name of the ClusterRole.
 pub const NAME: &str = "keywright-rewrite";
 
-/// A ClusterRole with which the plan can be made and carried out: `patch` on its resources, and reading of what may interfere.
+/// A ClusterRole with which the plan can be made and carried out: `patch` on its resources, and reading of what may interfere, and of who writes with which key.
 ///
 /// There is no `get`, `list` or `watch` on what is patched. `patch` on Secrets is as strong as reading them nevertheless: see
 /// `docs/rewrite.md`.
@@ -32,6 +32,10 @@ pub fn role(plan: &Plan) -> String {
     let interfering =
         ["mutatingadmissionpolicies", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingwebhookconfigurations"];
     rule(&mut text, "admissionregistration.k8s.io", interfering, None, "list");
+    // Who the API servers are, and which key each of them writes with.
+    rule(&mut text, "discovery.k8s.io", ["endpointslices"], None, "list");
+    rule(&mut text, "coordination.k8s.io", ["leases"], None, "list");
+    text.push_str("- nonResourceURLs: [\"/metrics\"]\n  verbs: [\"get\"]\n");
     text
 }
 
@@ -90,6 +94,14 @@ rules:
 - apiGroups: ["admissionregistration.k8s.io"]
   resources: ["mutatingadmissionpolicies", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingwebhookconfigurations"]
   verbs: ["list"]
+- apiGroups: ["discovery.k8s.io"]
+  resources: ["endpointslices"]
+  verbs: ["list"]
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["list"]
+- nonResourceURLs: ["/metrics"]
+  verbs: ["get"]
 "#;
         assert_eq!(text, expected);
     }

@@ -9,11 +9,15 @@ use crate::client::admin::{self, AdminError};
 use crate::config;
 use crate::key_id::KeyId;
 use crate::keyring::document::{Document, StateLabel};
-use crate::kube::servers::{self, Server};
+use crate::kube::servers::Servers;
+use crate::kube::{self, KubeError};
 use crate::scan::evidence::Adoption;
 
 /// How long an API server goes on writing with a seed after the last Status that named its key (kubernetes-kms: 3 min since 1.27).
 const COASTING: Duration = Duration::from_secs(180);
+/// How long the plugin may take to follow a step that was taken just before. It looks at the file four times a second.
+const RELOAD: Duration = Duration::from_secs(3);
+const RELOAD_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -23,8 +27,8 @@ pub(super) struct Sources<'a> {
     pub(super) document: &'a Document,
     /// `timeout` of the KMS provider.
     pub(super) timeout: Duration,
-    /// Every API server of the cluster; `None` if that was not to be had, with the reason.
-    pub(super) servers: Result<Vec<Server>, String>,
+    /// Where the API servers are. They are listed at each look: one may have started since.
+    pub(super) kubernetes: &'a kube::Options,
 }
 
 impl Sources<'_> {
@@ -35,20 +39,25 @@ impl Sources<'_> {
     /// What is known now.
     pub(super) async fn look(&self) -> Adoption {
         let Some(primary) = self.primary() else { return Adoption::Missing("the keyring has no primary".into()) };
+        let servers = Servers::list(self.kubernetes).await;
         let local = self.local(primary).await;
-        let several = match &self.servers {
-            Ok(servers) => servers.len() > 1,
-            Err(_) => self.document.nodes.len() > 1,
+        let several = match &servers {
+            Ok(servers) => servers.count() > 1,
+            // Nobody can be asked: the keyring says how many nodes there are.
+            Err(KubeError::NoKubeconfig) => self.document.nodes.len() > 1,
+            // Whoever has a kubeconfig means a cluster, and how many API servers that has is not known.
+            Err(_) => true,
         };
-        match (local, &self.servers) {
+        match (local, servers) {
             // This node's plugin has only this node's API server.
             (Ok(how), _) if !several => Adoption::Shown(how),
-            (_, Ok(servers)) => match servers::adoption(servers, primary, COASTING + self.timeout).await {
-                Ok(how) => Adoption::Shown(how),
-                Err(missing) => Adoption::Missing(missing),
+            (local, Ok(servers)) => match (servers.adoption(primary, COASTING + self.timeout).await, local) {
+                (Ok(how), _) => Adoption::Shown(how),
+                (Err(missing), Err(here)) if !several => Adoption::Missing(format!("{here}; {missing}")),
+                (Err(missing), _) => Adoption::Missing(missing),
             },
-            (Ok(_), Err(why)) => Adoption::Missing(format!("of the other nodes' API servers it is not known: {why}")),
-            (Err(missing), _) => Adoption::Missing(missing),
+            (Err(missing), Err(KubeError::NoKubeconfig)) => Adoption::Missing(missing),
+            (_, Err(why)) => Adoption::Missing(format!("which API servers the cluster has is not known: {why}")),
         }
     }
 
@@ -67,10 +76,13 @@ impl Sources<'_> {
     async fn local(&self, primary: KeyId) -> Result<String, String> {
         let socket = config::admin_path(&self.named.socket);
         let silent = |e: AdminError| format!("the plugin of this node does not say who writes with which key: {e}");
-        let state = admin::fetch(&socket, "/state").await.map_err(silent)?;
-        let serves = state.lines().any(|line| line == format!("generation {}", self.document.generation));
-        if !serves {
-            return Err(format!("the plugin of this node does not serve generation {} yet", self.document.generation));
+        let generation = format!("generation {}", self.document.generation);
+        let end = Instant::now() + RELOAD;
+        while !admin::fetch(&socket, "/state").await.map_err(silent)?.lines().any(|line| line == generation) {
+            if Instant::now() >= end {
+                return Err(format!("the plugin of this node does not serve {generation} yet"));
+            }
+            tokio::time::sleep(RELOAD_PAUSE).await;
         }
         let now = Instant::now();
         let page = page::read(&admin::fetch(&socket, "/adoption").await.map_err(silent)?, now)

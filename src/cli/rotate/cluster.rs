@@ -17,7 +17,7 @@ use crate::etcd::Entry;
 use crate::etcd::key::Prefix;
 use crate::keyring::Keyring;
 use crate::keyring::document::Document;
-use crate::kube::{self, Access, servers};
+use crate::kube::{self, Access};
 use crate::rewrite::plan::Stale;
 use crate::scan::report::{Report, Witness};
 use crate::scan::run::{self, Job};
@@ -69,14 +69,9 @@ impl Cluster<'_> {
             .map_err(|e| Failure::new(Exit::Runtime, "ask the API server", &e, "See --kubeconfig and --context."))
     }
 
-    /// What can be asked about adoption. API servers that cannot be listed are not known; that is no failure yet.
-    pub(super) async fn adoption<'d>(&'d self, document: &'d Document) -> Sources<'d> {
-        let listed = async {
-            let access = Access::open(&self.kubernetes).await?;
-            servers::all(&access, &self.kubernetes).await
-        };
-        let servers = listed.await.map_err(|e| e.to_string());
-        Sources { named: self.named, document, timeout: self.found.kms_timeout, servers }
+    /// What can be asked about adoption. Nobody is asked yet.
+    pub(super) const fn adoption<'d>(&'d self, document: &'d Document) -> Sources<'d> {
+        Sources { named: self.named, document, timeout: self.found.kms_timeout, kubernetes: &self.kubernetes }
     }
 
     /// Scans every store with `keyring` as the witness.

@@ -49,7 +49,7 @@ fn looked(opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Result
     let keyring = cluster::prove(opened)?;
     let document = &opened.document;
     let (adoption, scans) = block_on(async {
-        let adoption = cluster.adoption(document).await.look().await;
+        let adoption = cluster.adoption(document).look().await;
         Ok((adoption, cluster.scan(&keyring).await?))
     })?;
     let backups = request.risk.backups.iter().map(|path| cluster.backup(path, &keyring)).collect::<Result<Vec<_>, _>>()?;

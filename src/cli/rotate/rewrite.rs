@@ -98,7 +98,6 @@ pub(super) async fn adopted(cluster: &Cluster<'_>, opened: &Opened, pace: &Pace)
     let mut said = String::new();
     let adoption = cluster
         .adoption(&opened.document)
-        .await
         .wait(pace.adoption_wait, &mut |missing| {
             // The time left in it changes; the rest is said once.
             let what = missing.split(';').next().unwrap_or(missing);

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::api::Api;
 use crate::log::Log;
+use crate::pki::{Authority, Identity};
 use crate::process::Process;
 use crate::{Error, Result, etcd::Etcd, ports, scratch, tools::Tools, wait};
 
@@ -20,6 +22,9 @@ const START: Duration = Duration::from_secs(90);
 
 /// The only user there is, a member of system:masters. Loopback only, gone with the test.
 pub const TOKEN: &str = "testbed-administrator";
+
+/// Another user, called `restricted`, without a group: may do what a test lets it do.
+pub const RESTRICTED: &str = "testbed-restricted";
 
 /// Published as the endpoint of the Service `kubernetes` where loopback is refused; nothing ever connects to it. TEST-NET-1, RFC 5737.
 const ADVERTISE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -35,6 +40,17 @@ pub struct Settings {
     pub arguments: Vec<String>,
     /// An identity of its own, when several API servers shall look like several machines.
     pub node: Option<Node>,
+    /// Who vouches for it, when several API servers shall have one authority; without, its certificate is its own.
+    pub certified: Option<Certified>,
+}
+
+/// A certificate from a shared authority.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// The authority's certificate.
+    pub authority: PathBuf,
+    /// The server's certificate and key.
+    pub server: Identity,
 }
 
 /// What makes an API server look like one on another machine.
@@ -55,13 +71,20 @@ pub struct Node {
 impl Settings {
     /// An API server with this EncryptionConfiguration and nothing special.
     pub fn new(encryption: String) -> Self {
-        Self { encryption, feature_gates: Vec::new(), arguments: Vec::new(), node: None }
+        Self { encryption, feature_gates: Vec::new(), arguments: Vec::new(), node: None, certified: None }
     }
 
     /// Adds a feature gate such as `KMSv1=true`.
     pub fn feature_gate(mut self, gate: &str) -> Self {
         self.feature_gates.push(gate.to_owned());
         self
+    }
+
+    /// Has `authority` vouch for it, at the address on which it listens.
+    pub fn certified(mut self, authority: &Authority) -> Result<Self> {
+        let bind = self.node.as_ref().map_or(Ipv4Addr::LOCALHOST, |node| node.bind).to_string();
+        self.certified = Some(Certified { authority: authority.cert(), server: authority.server_as(&bind, &[&bind])? });
+        Ok(self)
     }
 
     /// Gives it the identity of machine number `number`, from 1.
@@ -132,6 +155,11 @@ impl ApiServer {
         self.process.pid()
     }
 
+    /// Sends the process a signal, such as the one that has it stand still.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// Its log.
     pub fn log(&self) -> &Log {
         self.process.err()
@@ -173,12 +201,15 @@ impl ApiServer {
 pub(crate) fn prepare(dir: &Path, etcd: &str, bind: Ipv4Addr, port: u16, settings: &Settings) -> Result<Vec<String>> {
     let file = |name: &str| dir.join(name).display().to_string();
     std::fs::write(encryption_file(dir), &settings.encryption)?;
-    std::fs::write(file("token.csv"), format!("{TOKEN},administrator,administrator,\"system:masters\"\n"))?;
+    std::fs::write(
+        file("token.csv"),
+        format!("{TOKEN},administrator,administrator,\"system:masters\"\n{RESTRICTED},restricted,restricted\n"),
+    )?;
     std::fs::write(file("service-account.pem"), service_account_key()?)?;
     let advertise = settings.node.as_ref().map_or(ADVERTISE, |node| node.advertise);
     let mut arguments: Vec<String> = [
         ("etcd-servers", etcd.to_owned()),
-        ("cert-dir", file("certificates")), // it makes its own serving certificate there
+        ("cert-dir", file("certificates")), // without a certificate it makes its own there
         ("bind-address", bind.to_string()),
         ("advertise-address", advertise.to_string()),
         ("secure-port", port.to_string()),
@@ -193,6 +224,14 @@ pub(crate) fn prepare(dir: &Path, etcd: &str, bind: Ipv4Addr, port: u16, setting
     ]
     .map(|(flag, value)| format!("--{flag}={value}"))
     .into();
+    if let Some(certified) = &settings.certified {
+        // Where its own would be: clients of it alone need not know the difference.
+        let certificates = certificates(dir);
+        std::fs::create_dir_all(dir.join("certificates"))?;
+        std::fs::copy(&certified.authority, &certificates)?;
+        arguments.push(format!("--tls-cert-file={}", certified.server.cert.display()));
+        arguments.push(format!("--tls-private-key-file={}", certified.server.key.display()));
+    }
     if !settings.feature_gates.is_empty() {
         arguments.push(format!("--feature-gates={}", settings.feature_gates.join(",")));
     }

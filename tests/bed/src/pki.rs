@@ -44,7 +44,12 @@ impl Authority {
 
     /// For a server at those names and addresses; also a client, since etcd's own gateway dials with it.
     pub fn server(&self, names: &[&str]) -> Result<Identity> {
-        self.sign("server", names, false)
+        self.server_as("server", names)
+    }
+
+    /// The same with a common name, and files, of its own.
+    pub fn server_as(&self, common_name: &str, names: &[&str]) -> Result<Identity> {
+        self.sign(common_name, names, false)
     }
 
     /// For a client; its common name is its user in etcd's authentication.
