@@ -9,6 +9,7 @@
 //! three minutes. [`Callers::named`] knows when that was last.
 
 pub mod page;
+pub mod refused;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -94,6 +95,13 @@ impl Caller {
             self.all.name(key_id, now);
         }
     }
+
+    /// Notes a Decrypt that was refused because the keyring of this generation has `key_id` disabled, or destroyed.
+    pub fn refused(&self, key_id: KeyId, generation: u64, now: Instant) {
+        if !self.ours() {
+            self.all.lock().refusals.add(key_id, generation, now);
+        }
+    }
 }
 
 /// All connections of one plugin.
@@ -106,12 +114,22 @@ struct All {
     live: Vec<Weak<Caller>>,
     named: Vec<(KeyId, Instant)>,
     started: Instant,
+    /// When it all began; `started` moves when something is forgotten.
+    counting: Instant,
+    refusals: refused::Refusals,
 }
 
 impl Callers {
     /// None yet; the plugin started at `started`.
     pub fn new(started: Instant) -> Self {
-        Self(Arc::new(Mutex::new(All { next: 1, live: Vec::new(), named: Vec::new(), started })))
+        Self(Arc::new(Mutex::new(All {
+            next: 1,
+            live: Vec::new(),
+            named: Vec::new(),
+            started,
+            counting: started,
+            refusals: refused::Refusals::default(),
+        })))
     }
 
     /// A new connection; it is forgotten when what is returned is dropped.
@@ -146,6 +164,12 @@ impl Callers {
     /// Since when all this is known.
     pub fn started(&self) -> Instant {
         self.lock().started
+    }
+
+    /// What was refused since the start.
+    pub fn refused(&self, now: Instant) -> refused::Page {
+        let all = self.lock();
+        all.refusals.page(all.counting, now)
     }
 
     fn name(&self, key_id: KeyId, now: Instant) {

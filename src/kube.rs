@@ -7,6 +7,7 @@ pub mod access;
 pub mod admission;
 pub mod discovery;
 pub mod servers;
+pub mod starts;
 
 use std::path::PathBuf;
 use std::time::Duration;

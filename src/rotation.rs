@@ -3,6 +3,8 @@
 //! There is no file that says how far a rotation has come. What is true stands in the keyring (states, records of evidence, exports) and in
 //! etcd (which objects name which key); both are read again at every step.
 
+pub mod hold;
+
 use std::time::Duration;
 
 use thiserror::Error;

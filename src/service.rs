@@ -16,7 +16,7 @@ use prost::Message;
 use crate::adoption::Caller;
 use crate::entropy::Entropy;
 use crate::key_id::KeyId;
-use crate::keyring::{Keyring, LookupError};
+use crate::keyring::{Keyring, LookupError, Unwrapping};
 use crate::log::{Log, Request};
 use crate::secret::SecretBytes;
 use refusal::Refusal;
@@ -103,6 +103,8 @@ struct Record {
     key_id: String,
     /// The version that did the work, of an Encrypt or Status of KMS v2.
     primary: Option<KeyId>,
+    /// The version of a Decrypt that is disabled or destroyed, and the generation of the keyring that says so.
+    refused: Option<(KeyId, u64)>,
 }
 
 impl Service {
@@ -132,6 +134,9 @@ impl Service {
             (Method::Status, Ok(_)) => record.primary.into_iter().for_each(|primary| caller.status(primary, start)),
             _ => {}
         }
+        if let Some((key_id, generation)) = record.refused {
+            caller.refused(key_id, generation, start);
+        }
         let end = Instant::now();
         self.log.request(&Request {
             at: end,
@@ -154,6 +159,16 @@ impl Service {
             Method::V1Encrypt => encoded(&self.v1_encrypt(decoded(message)?, record)?),
             Method::V1Decrypt => encoded(&self.v1_decrypt(decoded(message)?, record)?),
         }
+    }
+
+    /// The version that `key_id` names; one that refuses is noted, for something still needs it.
+    fn find<'k>(keyring: &'k Keyring, key_id: &KeyId, record: &mut Record) -> Result<Unwrapping<'k>, Refusal> {
+        keyring.find(key_id).map_err(|error| {
+            if matches!(error, LookupError::Disabled | LookupError::Destroyed) {
+                record.refused = Some((*key_id, keyring.generation()));
+            }
+            error.into()
+        })
     }
 
     fn snapshot(&self) -> Result<Arc<Keyring>, Refusal> {
@@ -229,6 +244,42 @@ mod tests {
         let answer = service.call(&caller(), Method::Decrypt, &request.encode_to_vec()).expect("answers");
         let decrypted: v2::DecryptResponse = decoded(&answer.expose_secret()[ROOM..]).expect("decodes");
         assert_eq!(decrypted.plaintext, [7; 32]);
+    }
+
+    #[test]
+    fn a_decrypt_of_a_disabled_version_is_refused_and_counted_with_the_generation_that_refused_it() {
+        use crate::keyring::rotation;
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
+        let (path, now) = (dir.path().join("keyring"), "2027-02-01T00:00:00Z".parse().expect("valid"));
+        let first =
+            crate::keyring::create::First { openers: &[Opener::InsecureDevelopment], nodes: vec![], hold: std::time::Duration::ZERO, now };
+        let keyring = store::create(&path, first, &OsEntropy).expect("makes");
+        let old = *keyring.primary();
+        let (v2, v1) = [crate::envelope::Purpose::KmsV2, crate::envelope::Purpose::KmsV1]
+            .map(|purpose| keyring.wrap(purpose, &[7; 32], &OsEntropy).expect("wraps"))
+            .into();
+        let mut opened = store::read(&path, &Opener::InsecureDevelopment).expect("opens");
+        rotation::begin(&mut opened.document, &opened.keys, now, &OsEntropy).expect("begins");
+        rotation::promote(&mut opened.document, None, now).expect("promotes");
+        rotation::verify(&mut opened.document, old, "a test".parse().expect("valid")).expect("verifies");
+        rotation::disable(&mut opened.document, old, now).expect("disables");
+        rotation::record(&mut opened.document, now, "disable 1".parse().expect("valid")).expect("counts");
+        let (service, _guard) = service(false);
+        service.snapshots.publish(opened.prove().expect("proves"));
+
+        let callers = crate::adoption::Callers::new(Instant::now());
+        let caller = callers.connect(0, 0, Instant::now());
+        let request =
+            |key_id: String| v2::DecryptRequest { ciphertext: v2.clone(), uid: "u".into(), key_id, annotations: Default::default() };
+        let refused = Some(Refusal::Lookup(LookupError::Disabled));
+        assert_eq!(service.call(&caller, Method::Decrypt, &request(old.to_string()).encode_to_vec()).err(), refused);
+        let unknown = old.to_string().replace("kw1.", "kw1.0");
+        assert!(service.call(&caller, Method::Decrypt, &request(unknown).encode_to_vec()).is_err());
+        let request = crate::protocol::v1beta1::DecryptRequest { version: "v1beta1".into(), cipher: v1 };
+        assert_eq!(service.call(&caller, Method::V1Decrypt, &request.encode_to_vec()).err(), refused);
+        let page = callers.refused(Instant::now());
+        assert_eq!((page.since(old, 2).0, page.since(old, 3).0, page.counts.len()), (2, 0, 1), "{page:?}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod foreign;
 mod guide;
 #[path = "cluster/health.rs"]
 mod health;
+#[path = "cluster/hold.rs"]
+mod hold;
 #[path = "cluster/kms.rs"]
 mod kms;
 #[path = "cluster/late.rs"]

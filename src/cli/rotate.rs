@@ -4,6 +4,7 @@ mod adoption;
 mod cluster;
 mod exports;
 mod guard;
+mod hold;
 mod rewrite;
 mod run;
 mod slots;
@@ -197,9 +198,9 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     let opened = &mut changing.opened;
     let about = request.key_id.or_else(|| rotation::staged(&opened.document).map(|v| v.key_id));
     // Whether there is anything to do comes first: what is done already needs no evidence.
-    let why = match about {
+    let guard::Grounds { why, hold, warning } = match about {
         Some(about) if !is_done(opened, step, about) => guard::check(named, opened, request, about)?,
-        _ => None,
+        _ => guard::Grounds::default(),
     };
     let document = &mut opened.document;
     let outcome = match (step, request.key_id) {
@@ -245,14 +246,24 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     let in_no_export =
         step == Step::Promote && changing.opened.document.versions.iter().any(|v| v.key_id == key_id && v.exported.is_none());
     let mut answer = answer(named, &changing.opened.document, step, key_id, "done", true);
+    for entry in hold {
+        rotation::record(&mut changing.opened.document, now, entry).map_err(refused)?;
+    }
     changing.commit(&named.source.path, openers, now, what, &OsEntropy).map_err(changed)?;
     if in_no_export {
         let warning =
             format!("{key_id} is in no export: if this file is lost, so is all that it wraps. Make one now: keywright keyring export");
-        answer.text.push_str(&format!("WARNING: {warning}\n"));
-        answer.json["warning"] = warning.into();
+        warn(&mut answer, &warning);
+    }
+    if let Some(warning) = warning {
+        warn(&mut answer, &warning);
     }
     Ok(answer)
+}
+
+fn warn(answer: &mut Answer, warning: &str) {
+    answer.text.push_str(&format!("WARNING: {warning}\n"));
+    answer.json["warning"] = warning.into();
 }
 
 fn is_done(opened: &crate::keyring::store::Opened, step: Step, key_id: KeyId) -> bool {
@@ -321,7 +332,9 @@ fn answer(named: &Named, document: &Document, step: Step, key_id: KeyId, said: &
         }
         Step::Verify => format!("keywright rotate disable {key_id} {place}"),
         Step::Disable => {
-            format!("wait out the hold, then: keywright rotate destroy {key_id} {place}; until then `rotate enable` undoes it")
+            format!(
+                "restart every API server once, wait out the hold (`rotate status` shows it), then: keywright rotate destroy {key_id} {place}; until then `rotate enable` undoes it"
+            )
         }
         Step::Enable => "see what still needed it before you disable it again".into(),
         Step::Destroy => "exports and backups made before still hold the material: destroy those too".into(),

@@ -21,13 +21,13 @@ use crate::encryption_configuration::Pattern;
 use crate::entropy::OsEntropy;
 use crate::etcd::key::Prefix;
 use crate::etcd::live::Options;
-use crate::etcd::snapshot::{Digest, Snapshot};
+use crate::etcd::snapshot::Snapshot;
 use crate::hardening;
 use crate::keyring::Keyring;
 use crate::keyring::document::Time;
 use crate::scan::findings::{Finding, Findings};
 use crate::scan::report::{Report, Witness};
-use crate::scan::run::{self, Job, ScanError};
+use crate::scan::run::{self, Integrity, Job, ScanError};
 use crate::scan::tally::{FIRST, Settings};
 use crate::scan::writers::Writers;
 
@@ -99,7 +99,9 @@ fn scan(arguments: &Arguments) -> Result<Scanned, Failure> {
     let (reports, found) = match &arguments.snapshot {
         Some(path) => {
             let job = job(arguments, keyring.as_ref(), arguments.etcd.prefix(), None);
-            (vec![read_snapshot(path, &job, &mut remarks)?], None)
+            let (report, integrity) = read_snapshot(path, &job)?;
+            remarks.extend(integrity.objection().map(|why| format!("a guard does not take this file as evidence: {why}")));
+            (vec![report], None)
         }
         None => {
             let found = arguments.etcd.find(cluster)?;
@@ -165,19 +167,14 @@ pub(super) fn failure(error: &ScanError) -> Failure {
     Failure::new(exit, "scan etcd", error, next)
 }
 
-pub(super) fn read_snapshot(path: &Path, job: &Job, remarks: &mut Vec<String>) -> Result<Report, Failure> {
+/// What is in a snapshot, and how far the file vouches for itself.
+pub(super) fn read_snapshot(path: &Path, job: &Job) -> Result<(Report, Integrity), Failure> {
     let attempted = || format!("read the snapshot {}", path.display());
     let next = "Name a file that `etcdctl snapshot save` wrote, or a copy of a member's `db`.";
     let snapshot = Snapshot::open(path).map_err(|e| Failure::new(Exit::Configuration, attempted(), e, next))?;
     let bar = Bar::new("scan", "pages");
-    let (report, digest) = run::snapshot(&snapshot, job, &now, &OsEntropy, &mut |read, all| bar.at(read, all))
-        .map_err(|e| Failure { attempted: attempted(), ..failure(&e) })?;
-    if digest == Digest::Absent {
-        remarks.push(
-            "the file carries no digest, as a snapshot of `etcdctl snapshot save` does: a changed byte in it may go unnoticed".into(),
-        );
-    }
-    Ok(report)
+    run::snapshot(&snapshot, job, &now, &OsEntropy, &mut |read, all| bar.at(read, all))
+        .map_err(|e| Failure { attempted: attempted(), ..failure(&e) })
 }
 
 /// What must be encrypted.

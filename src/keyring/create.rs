@@ -161,7 +161,7 @@ fn random_key(entropy: &dyn Entropy) -> Result<SecretKey, KekError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::entropy::{Counted, OsEntropy};
     use std::path::Path;
@@ -200,7 +200,7 @@ pub(super) mod tests {
     }
 
     /// Version 1 in `state`, version 2 the primary unless that is version 1.
-    pub(in crate::keyring) fn document_with(state: StateLabel) -> (Document, FileKeys) {
+    pub(crate) fn document_with(state: StateLabel) -> (Document, FileKeys) {
         let second = if state == StateLabel::Primary { StateLabel::Retired } else { StateLabel::Primary };
         document(&[state, second])
     }

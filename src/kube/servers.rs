@@ -130,6 +130,16 @@ impl Servers {
         self.published.len().max(self.leases.len())
     }
 
+    /// The metrics of each, by its address; and how many are not asked although they say that they are there.
+    pub(crate) async fn pages(&self) -> (Vec<(String, Result<String, KubeError>)>, usize) {
+        let mut pages = Vec::new();
+        for server in &self.asked {
+            pages.push((server.address.clone(), server.page().await));
+        }
+        let unasked = self.there().saturating_sub(pages.len());
+        (pages, unasked)
+    }
+
     /// How it is known that every server writes with `primary`; or of which it is not.
     ///
     /// `coasting`: how long a server may write on after the last Status that named another key.
@@ -181,12 +191,16 @@ impl Server {
         Ok(Self { address: address.to_string(), access: Access::at(options, address).await? })
     }
 
-    async fn ask(&self, primary: KeyId, coasting: Duration) -> Said {
+    async fn page(&self) -> Result<String, KubeError> {
         let page = tokio::time::timeout(LIMIT, self.access.text("/metrics")).await;
         let page = page.unwrap_or_else(|_| {
             Err(KubeError::Silent { what: "GET /metrics".into(), server: self.access.server().to_owned(), after: LIMIT })
         });
-        match page.map_err(needing("get the nonResourceURL /metrics")) {
+        page.map_err(needing("get the nonResourceURL /metrics"))
+    }
+
+    async fn ask(&self, primary: KeyId, coasting: Duration) -> Said {
+        match self.page().await {
             Ok(page) => Said { identity: identity(&page), adopted: judge(&page, &key_id::sha256_form(&primary.to_string()), coasting) },
             Err(error) => Said { identity: None, adopted: Err(error.to_string()) },
         }

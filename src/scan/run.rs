@@ -29,6 +29,26 @@ pub enum ScanError {
     Snapshot(#[from] SnapshotError),
 }
 
+/// How far a snapshot file vouches for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Integrity {
+    /// Whether it carries a digest, which then was compared.
+    pub digest: Digest,
+    /// One of its two meta pages is damaged: it may hold a newer state that was not read.
+    pub one_meta: bool,
+}
+
+impl Integrity {
+    /// Why nothing follows from what was read, if so: a byte may have changed unnoticed, or a newer state was passed over.
+    pub const fn objection(self) -> Option<&'static str> {
+        match (self.digest, self.one_meta) {
+            (Digest::Absent, _) => Some("it carries no digest, so that a changed byte in it would go unnoticed"),
+            (Digest::Good, true) => Some("one of its two meta pages is damaged, so that it may hold a newer state that was not read"),
+            (Digest::Good, false) => None,
+        }
+    }
+}
+
 /// What to count by, and whose evidence it will be.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -78,14 +98,14 @@ pub async fn live<C>(
 
 /// Counts every key of a snapshot, and every older value that is still in the file.
 ///
-/// `progress` gets pages read and pages in the file. Beside the report comes whether the file carries a digest, which was then compared.
+/// `progress` gets pages read and pages in the file. Beside the report comes how far the file vouches for itself.
 pub fn snapshot(
     snapshot: &Snapshot,
     job: &Job,
     now: &dyn Fn() -> Time,
     entropy: &dyn Entropy,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(Report, Digest), ScanError> {
+) -> Result<(Report, Integrity), ScanError> {
     let started = now();
     let digest = snapshot.verify(&mut |_, _| {})?;
     let mut tally = Tally::new(job.settings.clone());
@@ -109,5 +129,5 @@ pub fn snapshot(
         revision: summary.revision,
         compaction_revision: Some(summary.compaction_revision),
     };
-    Ok((Report::new(&tally, store, job.witness, (started, now()), true, Vec::new()), digest))
+    Ok((Report::new(&tally, store, job.witness, (started, now()), true, Vec::new()), Integrity { digest, one_meta: summary.one_meta }))
 }

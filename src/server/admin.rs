@@ -1,5 +1,5 @@
-//! The second socket, for people and monitoring: metrics, the alarm, who writes with which key, this node's
-//! acknowledgement. It unwraps nothing and changes nothing.
+//! The second socket, for people and monitoring: metrics, the alarm, who writes with which key, what was refused,
+//! this node's acknowledgement. It unwraps nothing and changes nothing.
 //!
 //! HTTP/1.1 over a Unix socket, beside the first one and with the same checks of who connects: `curl --unix-socket PATH http://x/metrics`.
 
@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -42,6 +43,11 @@ pub(super) struct Admin {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VersionLabels {
+    version: u32,
 }
 
 /// Answers until it is dropped.
@@ -75,12 +81,13 @@ impl Admin {
             ("GET", "/metrics") => (StatusCode::OK, self.metrics()),
             ("GET", "/state") => (StatusCode::OK, self.state()),
             ("GET", "/adoption") => (StatusCode::OK, page::write(&self.callers, Instant::now())),
+            ("GET", "/refused") => (StatusCode::OK, self.callers.refused(Instant::now()).write()),
             ("GET", "/acknowledgement") => match (self.snapshots.current(), &self.node) {
                 (_, None) => (StatusCode::NOT_FOUND, "this plugin has no `node` in its configuration\n".into()),
                 (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "keyring is not ready yet\n".into()),
                 (Some(keyring), Some(node)) => (StatusCode::OK, acknowledgement::write(&keyring, node)),
             },
-            _ => (StatusCode::NOT_FOUND, "there are /metrics, /state, /adoption and /acknowledgement\n".into()),
+            _ => (StatusCode::NOT_FOUND, "there are /metrics, /state, /adoption, /refused and /acknowledgement\n".into()),
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -129,6 +136,11 @@ impl Admin {
             }
             registry.register("key_versions", "Key versions by state", versions);
         }
+        let refused = Family::<VersionLabels, Counter>::default();
+        for count in self.callers.refused(Instant::now()).counts {
+            refused.get_or_create(&VersionLabels { version: count.key_id.version.number() }).inc_by(count.times);
+        }
+        registry.register("decrypts_refused", "Decrypts of a disabled or destroyed version since the start, by its number", refused);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);

@@ -29,7 +29,7 @@ impl Service {
         let keyring = self.snapshot()?;
         let envelope = Envelope::parse(cipher).map_err(|_| Refusal::DoesNotOpen)?;
         record.key_id = envelope.header.key_id.to_string();
-        let plain = keyring.find(&envelope.header.key_id)?.unwrap(Purpose::KmsV1, &envelope)?;
+        let plain = Self::find(&keyring, &envelope.header.key_id, record)?.unwrap(Purpose::KmsV1, &envelope)?;
         Ok(DecryptResponse { plain: plain.release_to_message() })
     }
 }

@@ -28,10 +28,10 @@ impl Service {
         let DecryptRequest { ciphertext, uid, key_id, annotations } = request;
         (record.uid, record.key_id) = (uid, key_id);
         let ciphertext = protocol::ciphertext(&ciphertext)?;
-        let key_id = protocol::key_id(&record.key_id)?;
+        let key_id = parse_key_id(protocol::key_id(&record.key_id)?);
         protocol::annotations(&annotations)?;
         let keyring = self.snapshot()?;
-        let version = keyring.find(&parse_key_id(key_id)?)?;
+        let version = Self::find(&keyring, &key_id?, record)?;
         // Encrypt sends no annotations, so what has some was not made by us, or was changed.
         if !annotations.is_empty() {
             return Err(Refusal::DoesNotOpen);

@@ -199,6 +199,12 @@ fn a_whole_rotation_killed_at_random_moments_ends_as_if_it_had_never_been() {
         ended
     });
     assert_eq!(ended.code, 0, "{ended:?}");
+    // What ends the hold is left; `hold.rs` has each of it.
+    assert_eq!(ended.json()["state"], "disabled", "{ended:?}");
+    bench.stack.server.restart().expect("the API server starts");
+    bench.stack.etcd.compact().expect("it compacts");
+    let ended = bench.polled(|| Ran::within(Command::new(KEYWRIGHT).args(run).args(&names), LONG).expect("it ends by itself"));
+    assert_eq!(ended.code, 0, "{ended:?}");
     let answer = ended.json();
     assert_eq!((answer["state"].as_str(), answer["next"].as_str()), (Some("destroyed"), Some("every older version is destroyed")));
 

@@ -75,7 +75,8 @@ fn what_looks_changes_nothing_and_has_a_fixed_shape() {
     assert_eq!(states, ["primary", "staged"]);
     assert_eq!(keys(&list[0]), version);
     let status = place.json(&["rotate", "status"]);
-    assert_eq!(keys(&status), ["generation", "hold_seconds", "keyring", "next", "versions"]);
+    assert_eq!(keys(&status), ["generation", "hold_seconds", "holds", "keyring", "next", "stage", "versions"]);
+    assert_eq!((status["stage"].as_str(), &status["holds"]), (Some("export"), &serde_json::json!([])));
     assert_eq!((&status["generation"], &status["hold_seconds"], &status["versions"]), (&2.into(), &7200.into(), &list));
     let show = place.json(&["keyring", "show"]);
     assert_eq!(keys(&show), ["file", "generation", "history", "hold_seconds", "keyring", "nodes", "slots", "versions"]);

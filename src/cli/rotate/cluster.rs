@@ -46,8 +46,8 @@ impl Arguments {
 /// A cluster that was found.
 pub(super) struct Cluster<'a> {
     named: &'a Named,
-    found: Found,
-    kubernetes: kube::Options,
+    pub(super) found: Found,
+    pub(super) kubernetes: kube::Options,
 }
 
 /// One store, counted; and what in it is to be written anew.
@@ -100,12 +100,20 @@ impl Cluster<'_> {
         Ok(scans)
     }
 
-    /// What a backup still names, its old revisions too: whoever restores it may go back to them.
+    /// What a backup still names, its old revisions too: whoever restores it may go back to them. A file that does not vouch for all of its
+    /// bytes is none: what it does not show may be there all the same.
     pub(super) fn backup(&self, path: &Path, keyring: &Keyring) -> Result<Report, Failure> {
         let prefix = self.found.stores.first().map_or(DEFAULT_PREFIX, |store| store.prefix.as_str());
         let primary = Some(keyring.primary_name().to_owned());
         let settings = Settings { prefix: Prefix::new(prefix), names: self.found.names(), primary, first: FIRST };
-        read_snapshot(path, &Job { settings, witness: Some(Witness::of(keyring)) }, &mut Vec::new())
+        let (report, integrity) = read_snapshot(path, &Job { settings, witness: Some(Witness::of(keyring)) })?;
+        match integrity.objection() {
+            None => Ok(report),
+            Some(why) => {
+                let next = "Name a file that `etcdctl snapshot save` wrote, whole; `keywright scan --snapshot` reads this one too.";
+                Err(Failure::new(Exit::Incomplete, format!("take {} as evidence", path.display()), why, next))
+            }
+        }
     }
 
     /// What must be encrypted; only what is encrypted already, where that is not known.

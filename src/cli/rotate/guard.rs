@@ -1,20 +1,33 @@
 //! What a step must show before it is taken: the word of every node, and evidence that nothing needs the version.
 
+use std::time::SystemTime;
+
 use super::super::block_on;
 use super::super::failure::{Exit, Failure};
 use super::super::place::Named;
-use super::{Request, cluster};
+use super::{Request, cluster, hold};
 use crate::acknowledgement;
 use crate::evidence::{AcceptedRisk, Evidence, Objection};
 use crate::key_id::KeyId;
 use crate::keyring::create;
-use crate::keyring::document::Why;
+use crate::keyring::document::{Document, StateLabel, Time, Why};
 use crate::keyring::rotation::Step;
 use crate::keyring::store::Opened;
 use crate::scan::evidence::Scanned;
 
-/// The reason to record, if the step needs one.
-pub(super) fn check(named: &Named, opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Option<Why>, Failure> {
+/// What a step rests on.
+#[derive(Default)]
+pub(super) struct Grounds {
+    /// The reason to record, if the step needs one.
+    pub(super) why: Option<Why>,
+    /// What destroy will want to know of the time of a disable: entries of the history before that of the step.
+    pub(super) hold: Vec<Why>,
+    /// What a person should know, though the step is taken.
+    pub(super) warning: Option<String>,
+}
+
+/// What the step rests on; or why it is not taken.
+pub(super) fn check(named: &Named, opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Grounds, Failure> {
     let step = request.step;
     let attempted = || format!("{} {about}", step.name());
     let risk = match request.risk.reason.map(AcceptedRisk::new) {
@@ -29,19 +42,22 @@ pub(super) fn check(named: &Named, opened: &Opened, request: &Request<'_>, about
     }
     if step.needs_evidence() {
         let shown = match &risk {
-            Some(risk) => risk.nothing_needs(&about, step),
-            None => looked(opened, request, about)?,
+            Some(risk) => risk.nothing_needs(&about, step).map(|why| Grounds { why: Some(why), ..Grounds::default() }),
+            None => looked(named, opened, request, about)?,
         };
-        return shown.map(Some).map_err(|objection| {
+        return shown.map_err(|objection| {
             let exit = if matches!(objection, Objection::Needed { .. }) { Exit::Refused } else { Exit::Incomplete };
             Failure::new(exit, attempted(), &objection, at_stake(step))
         });
     }
-    Ok(risk.filter(|_| step == Step::Promote && opened.document.nodes.len() > 1).and_then(|risk| risk.nothing_needs(&about, step).ok()))
+    let risk = risk.filter(|_| step == Step::Promote && opened.document.nodes.len() > 1);
+    Ok(Grounds { why: risk.and_then(|risk| risk.nothing_needs(&about, step).ok()), ..Grounds::default() })
 }
 
 /// What etcd, the API servers and the backups show. Adoption is looked at first: evidence from before it could be written over.
-fn looked(opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Result<Why, Objection>, Failure> {
+///
+/// What needs the version comes before how its hold stands: an object is named, whatever else is missing.
+fn looked(named: &Named, opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Result<Grounds, Objection>, Failure> {
     let cluster = match &request.risk.cluster {
         Ok(cluster) => cluster,
         Err(missing) => return Ok(Err(Objection::Lacking { step: request.step, key_id: about, missing: missing.clone() })),
@@ -55,7 +71,28 @@ fn looked(opened: &Opened, request: &Request<'_>, about: KeyId) -> Result<Result
     let backups = request.risk.backups.iter().map(|path| cluster.backup(path, &keyring)).collect::<Result<Vec<_>, _>>()?;
     let reports: Vec<_> = scans.into_iter().map(|scan| scan.report).collect();
     let scanned = Scanned { document, reports: &reports, stores: cluster.stores(), adoption, backups: &backups };
-    Ok(scanned.nothing_needs(&about, request.step))
+    let why = match scanned.nothing_needs(&about, request.step) {
+        Ok(why) => Some(why),
+        Err(objection) => return Ok(Err(objection)),
+    };
+    match request.step {
+        Step::Disable => {
+            let (hold, warning) = block_on(async { Ok(hold::record(cluster, document, about, &reports).await) })?;
+            Ok(Ok(Grounds { why, hold, warning }))
+        }
+        Step::Destroy if is_over(document, about) => {
+            let hold = block_on(async { Ok(hold::look(named, Ok(cluster), document, about).await) })?;
+            hold::objection(&hold, about).map_or_else(|| Ok(Ok(Grounds { why, ..Grounds::default() })), Err)
+        }
+        // The step itself refuses what is in another state, and a destroy before its time.
+        _ => Ok(Ok(Grounds { why, ..Grounds::default() })),
+    }
+}
+
+/// Whether the version is disabled, and the time of its hold is over.
+fn is_over(document: &Document, about: KeyId) -> bool {
+    let version = document.versions.iter().find(|v| v.key_id == about && v.state == StateLabel::Disabled);
+    version.is_some_and(|version| Time::of(SystemTime::now()).since(version.changed) >= document.hold)
 }
 
 /// What may be lost, and how to go on all the same.

@@ -13,7 +13,7 @@ use super::super::place::Named;
 use super::super::{block_on, note, place, target};
 use super::cluster::{self, Cluster};
 use super::rewrite::{self, Pace};
-use super::{Request, Risk, take};
+use super::{Request, Risk, hold, take};
 use crate::hardening;
 use crate::key_id::KeyId;
 use crate::keyring::document::{Document, StateLabel, Time};
@@ -25,6 +25,8 @@ use crate::unseal;
 
 /// How often what is stored is rewritten and counted again before a run gives up: each time only what was written back meanwhile is left.
 const PASSES: usize = 5;
+/// Between two looks at what ends a hold.
+const PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
 #[command(
@@ -187,6 +189,7 @@ impl Run<'_> {
 
     fn go(&self) -> Result<Answer, Failure> {
         let mut done = Vec::new();
+        let mut waiting = String::new();
         loop {
             let opened = read(&self.arguments.target, self.named)?;
             let next = self.next(&opened.document);
@@ -223,6 +226,22 @@ impl Run<'_> {
                     return Ok(self.answer(&opened.document, &done, next));
                 }
                 Next::Destroy(old) => {
+                    if let Some((missing, may_end)) = self.outstanding(&opened.document, &old)? {
+                        if self.arguments.wait_hold && may_end {
+                            if missing != waiting {
+                                note(&format!("hold: {missing}\n"));
+                                waiting = missing;
+                            }
+                            std::thread::sleep(PAUSE);
+                            continue;
+                        }
+                        let next = format!(
+                            "the hold is not over: {missing}; then: keywright rotate run --from {} (or say --wait-hold)",
+                            self.from
+                        );
+                        return Ok(self.answer(&opened.document, &done, next));
+                    }
+                    // An API server that was restarted for the hold has to show again with which key it writes.
                     self.adopted(&opened)?;
                     for key_id in old {
                         if !self.arguments.yes {
@@ -234,6 +253,19 @@ impl Run<'_> {
                 Next::Done => {}
             }
         }
+    }
+
+    /// What of the hold of `old` is missing, beside its time; and whether it may come. An error if something asked for one of them.
+    fn outstanding(&self, document: &Document, old: &[KeyId]) -> Result<Option<(String, bool)>, Failure> {
+        for key_id in old {
+            let hold = block_on(async { Ok(hold::look(self.named, Ok(self.cluster), document, *key_id).await) })?;
+            match hold::objection(&hold, *key_id) {
+                Some(violated) if violated.exit == Exit::Refused => return Err(violated),
+                Some(_) => return Ok(Some((hold.missing().join("; "), hold.may_end()))),
+                None => {}
+            }
+        }
+        Ok(None)
     }
 
     fn step(&self, step: Step, key_id: Option<KeyId>, done: &mut Vec<String>) -> Result<(), Failure> {
