@@ -181,10 +181,10 @@ impl Text {
     }
 
     fn push_hex(&mut self, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for byte in bytes {
-            self.push(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
+        // The longest key_id fits exactly, see MAX_LEN.
+        let end = self.len + 2 * bytes.len();
+        base16ct::lower::encode(bytes, &mut self.bytes[self.len..end]).expect("two digits for every byte");
+        self.len = end;
     }
 
     fn push_number(&mut self, mut number: u32) {

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::entropy::Entropy;
 use crate::envelope::{Envelope, Header, Purpose};
-use crate::key_id::{KeyId, KeyringId};
+use crate::key_id::{self, KeyId, KeyringId};
 use crate::provider::{Kek, KekError};
 use crate::secret::{SecretBytes, SecretKey};
 use history::Digest;
@@ -76,8 +76,9 @@ pub struct KeyVersion {
 }
 
 impl KeyVersion {
-    fn new(header: Header, state: State) -> Self {
-        let name = header.key_id.text().as_str().to_owned();
+    /// `name` is the text of the key_id in `header`.
+    fn new(header: Header, name: &key_id::Text, state: State) -> Self {
+        let name = name.as_str().to_owned();
         Self { header, v2_data: header.associated_data_named(&name, Purpose::KmsV2), name, state }
     }
 
@@ -267,8 +268,8 @@ mod tests {
     }
 
     fn version(number: u32, state: State) -> KeyVersion {
-        let key_id = format!("kw1.0101010101010101.{number}.00000000000000000000000000000000").parse().expect("valid");
-        KeyVersion::new(Header { algorithm: Algorithm::Xaes256Gcm, key_id }, state)
+        let key_id: KeyId = format!("kw1.0101010101010101.{number}.00000000000000000000000000000000").parse().expect("valid");
+        KeyVersion::new(Header { algorithm: Algorithm::Xaes256Gcm, key_id }, &key_id.text(), state)
     }
 
     fn primary() -> State {

@@ -202,14 +202,14 @@ impl Opener {
         let mut foreign = None;
         for (name, body) in v1_bodies(named, self.configuration.as_ref()) {
             let mut label = Label { kind: Kind::KmsV1, name: printable(name), key_id: None };
-            let Ok(envelope) = Envelope::parse(body.wrapped) else {
+            let Ok(envelope) = Envelope::parse(body.cipher) else {
                 foreign = foreign.or(Some(label));
                 continue;
             };
             let key_id = envelope.header.key_id;
             label.key_id = Some(key_id.to_string());
             let opened = self
-                .unwrap(&label, key_id, Purpose::KmsV1, body.wrapped, true)
+                .unwrap(&label, key_id, Purpose::KmsV1, body.cipher, true)
                 .and_then(|dek| open_v1(body.data, &dek, etcd_key).map_err(|why| OpenError::Object { label: label.clone(), why }));
             match opened {
                 Ok(plaintext) => return Ok(Opened { plaintext, how: label }),

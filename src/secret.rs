@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A 256-bit key: a root key, a key derived from it, or a KEK.
 ///
@@ -50,17 +50,17 @@ impl fmt::Debug for SecretKey {
 }
 
 /// Secret bytes of any length: an unwrapped DEK source, a passphrase, the content of a credential.
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
     /// Takes over `bytes`; they are wiped when the value is dropped.
     pub fn from_vec(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 
     /// Empty, with room for `capacity` bytes: filled up to there it never moves, and so leaves no copy behind.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+        Self(Vec::with_capacity(capacity))
     }
 
     /// Reads until the end of `source` or the capacity is full, and returns the number of bytes.
@@ -119,7 +119,15 @@ impl SecretBytes {
 
     /// Hands the bytes to a message, whose own `Drop` wipes them from here on (see [`crate::protocol`]).
     pub fn release_to_message(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.0)
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for SecretBytes {
+    /// Wipes as slices, at once; a whole `Vec` would be wiped byte by byte, and a keyring file has up to 8 MiB.
+    fn drop(&mut self) {
+        self.0.spare_capacity_mut().zeroize();
+        self.0.as_mut_slice().zeroize();
     }
 }
 

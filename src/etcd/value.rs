@@ -76,17 +76,46 @@ pub enum Damage {
     Object(#[from] ObjectError),
 }
 
+/// The beginning of a value, and what follows it: the one place that knows the prefixes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beginning<'a> {
+    /// That of no ciphertext.
+    Plain,
+    /// By a key in the API server's own configuration; a name and a body follow.
+    Local(Local, &'a [u8]),
+    /// By KMS v1; a name and a body follow.
+    KmsV1(&'a [u8]),
+    /// By KMS v2; a name and a message follow.
+    KmsV2(&'a [u8]),
+    /// Encrypted by no provider that we know; anything may follow.
+    Unknown(&'a [u8]),
+}
+
+impl<'a> Beginning<'a> {
+    pub(crate) fn of(value: &'a [u8]) -> Self {
+        let Some(rest) = value.strip_prefix(ENCRYPTED) else { return Self::Plain };
+        if let Some(rest) = rest.strip_prefix(b"kms:v2:") {
+            Self::KmsV2(rest)
+        } else if let Some(rest) = rest.strip_prefix(b"kms:v1:") {
+            Self::KmsV1(rest)
+        } else if let Some((local, rest)) = Local::ALL.iter().find_map(|local| Some((*local, rest.strip_prefix(local.prefix())?))) {
+            Self::Local(local, rest)
+        } else {
+            Self::Unknown(rest)
+        }
+    }
+}
+
 /// Sorts `value` by its beginning. Takes time linear in its length at worst, and looks at the beginning only as a rule.
 pub fn read(value: &[u8]) -> Stored<'_> {
-    let Some(rest) = value.strip_prefix(ENCRYPTED) else { return Stored::Plain(form(value)) };
-    if let Some(rest) = rest.strip_prefix(b"kms:v2:") {
-        kms_v2(rest).unwrap_or_else(Stored::Unreadable)
-    } else if let Some(rest) = rest.strip_prefix(b"kms:v1:") {
-        Named::new(Scheme::KmsV1, rest).map_or_else(Stored::Unreadable, Stored::KmsV1)
-    } else if let Some((local, rest)) = Local::ALL.iter().find_map(|local| Some((*local, rest.strip_prefix(local.prefix())?))) {
-        Named::new(Scheme::Local(local), rest).map_or_else(Stored::Unreadable, |named| Stored::Local(local, named))
-    } else {
-        Stored::Unknown(label(rest))
+    match Beginning::of(value) {
+        Beginning::Plain => Stored::Plain(form(value)),
+        Beginning::KmsV2(rest) => kms_v2(rest).unwrap_or_else(Stored::Unreadable),
+        Beginning::KmsV1(rest) => Named::new(Scheme::KmsV1, rest).map_or_else(Stored::Unreadable, Stored::KmsV1),
+        Beginning::Local(local, rest) => {
+            Named::new(Scheme::Local(local), rest).map_or_else(Stored::Unreadable, |named| Stored::Local(local, named))
+        }
+        Beginning::Unknown(rest) => Stored::Unknown(label(rest)),
     }
 }
 

@@ -75,7 +75,7 @@ pub fn local_version(
         created: now,
         changed: now,
         canary,
-        wrapped: Some(keys.wrap.wrap_key(KekAad::of(&key_id).as_bytes(), key.expose_secret(), entropy)?.concat()?),
+        wrapped: Some(keys.wrap.wrap_key(KekAad::of(&key_id.text()).as_bytes(), key.expose_secret(), entropy)?.concat()?),
         verified: None,
         exported: None,
     })
@@ -83,7 +83,12 @@ pub fn local_version(
 
 /// The key of `record`; [`KekError::Authentication`] if it was not wrapped under this root key for this key_id.
 pub fn unwrap_local(record: &VersionRecord, wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, KekError> {
-    unwrap(KekAad::of(&record.key_id).as_bytes(), wrapped, keys)
+    unwrap_named(&record.key_id.text(), wrapped, keys)
+}
+
+/// The same, where the text of the key_id is at hand already.
+pub(super) fn unwrap_named(key_id: &key_id::Text, wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, KekError> {
+    unwrap(KekAad::of(key_id).as_bytes(), wrapped, keys)
 }
 
 /// The coordination key of `document`.
@@ -115,7 +120,7 @@ pub fn rewrap(document: &mut Document, old: &FileKeys, new: &FileKeys, entropy: 
 
 /// The key of the version `key_id`, wrapped as it stands in a keyring file.
 pub fn wrap_local(key_id: &KeyId, key: &SecretKey, keys: &FileKeys, entropy: &dyn Entropy) -> Result<[u8; 72], KekError> {
-    keys.wrap.wrap_key(KekAad::of(key_id).as_bytes(), key.expose_secret(), entropy)?.concat()
+    keys.wrap.wrap_key(KekAad::of(&key_id.text()).as_bytes(), key.expose_secret(), entropy)?.concat()
 }
 
 /// The coordination key of `keyring`, wrapped as it stands in a keyring file.
@@ -125,8 +130,7 @@ pub fn wrap_coordination(keyring: KeyringId, key: &SecretKey, keys: &FileKeys, e
 
 fn unwrap(aad: &[u8], wrapped: &[u8; 72], keys: &FileKeys) -> Result<SecretKey, KekError> {
     let (nonce, sealed) = wrapped.split_at(24);
-    let key = keys.wrap.unwrap_key(aad, nonce, sealed)?;
-    SecretKey::from_slice(key.expose_secret()).ok_or(KekError::Authentication)
+    keys.wrap.unwrap_secret_key(aad, nonce, sealed)
 }
 
 /// Domain and key_id; a large keyring makes thousands at every load, so it is made without an allocation.
@@ -136,9 +140,8 @@ struct KekAad {
 }
 
 impl KekAad {
-    fn of(key_id: &KeyId) -> Self {
-        let text = key_id.text();
-        let parts = [KEK_DOMAIN, text.as_str().as_bytes()];
+    fn of(key_id: &key_id::Text) -> Self {
+        let parts = [KEK_DOMAIN, key_id.as_str().as_bytes()];
         let mut aad = Self { bytes: [0; _], len: 0 };
         for part in parts {
             aad.bytes[aad.len..aad.len + part.len()].copy_from_slice(part);

@@ -17,6 +17,8 @@ const DOMAIN: &[u8] = b"keywright history 1";
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// Length of its text, in bytes.
+    pub(super) const TEXT_LEN: usize = 64;
     /// Before the first entry.
     const NONE: Self = Self([0; 32]);
 

@@ -227,7 +227,10 @@ impl Opened {
     /// Opens every version's key with its canary, and the coordination key.
     pub fn prove(&self) -> Result<Keyring, LoadError> {
         let document = &self.document;
-        let versions = document.versions.iter().map(|record| prove_version(record, &self.keys)).collect::<Result<_, _>>()?;
+        let mut versions = Vec::with_capacity(document.versions.len());
+        for record in &document.versions {
+            versions.push(prove_version(record, &self.keys)?);
+        }
         let coordination = create::unwrap_coordination(document, &self.keys).map_err(|_| LoadError::Coordination)?;
         let head = document.history.last().ok_or(LoadError::History)?;
         Keyring::assemble(document.keyring, document.generation, head.digest, coordination, versions).ok_or(LoadError::Primary)
@@ -240,10 +243,11 @@ fn prove_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, 
     if subject.check(&record.canary) != key_id.check {
         return Err(LoadError::Check { key_id });
     }
+    let name = key_id.text();
     let kek = || -> Result<Arc<dyn Kek>, LoadError> {
         let broken = |_: KekError| LoadError::Canary { key_id };
         let wrapped = record.wrapped.as_ref().ok_or(LoadError::Canary { key_id })?;
-        let kek = LocalKek::new(&create::unwrap_local(record, wrapped, keys).map_err(broken)?);
+        let kek = LocalKek::new(&create::unwrap_named(&name, wrapped, keys).map_err(broken)?);
         subject.prove(&kek, &record.canary).map_err(broken)?;
         Ok(Arc::new(kek))
     };
@@ -255,7 +259,7 @@ fn prove_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, 
         StateLabel::Disabled => kek().map(|_| State::Disabled)?,
         StateLabel::Destroyed => State::Destroyed,
     };
-    Ok(KeyVersion::new(Header { algorithm: record.algorithm, key_id }, state))
+    Ok(KeyVersion::new(Header { algorithm: record.algorithm, key_id }, &name, state))
 }
 
 /// Wraps 32 random bytes as a request would; the wrap proves itself by unwrapping them again.

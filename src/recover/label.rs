@@ -5,11 +5,9 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::encryption_configuration::{EncryptionConfiguration, Kms, KmsVersion, Provider};
-use crate::envelope::Envelope;
 use crate::etcd::object::{EncryptedObject, ObjectError};
+use crate::etcd::value::{Beginning, KmsV1Body, Local};
 
-/// Start of every encrypted value.
-const ENCRYPTED: &[u8] = b"k8s:enc:";
 /// Longest name that is looked for where a name may have colons, in bytes.
 const MAX_NAME: usize = 1024;
 
@@ -40,6 +38,16 @@ impl Kind {
             Self::Secretbox => "secretbox",
             Self::KmsV1 => "kms v1",
             Self::KmsV2 => "kms v2",
+        }
+    }
+}
+
+impl From<Local> for Kind {
+    fn from(local: Local) -> Self {
+        match local {
+            Local::AesCbc => Self::AesCbc,
+            Local::AesGcm => Self::AesGcm,
+            Local::Secretbox => Self::Secretbox,
         }
     }
 }
@@ -103,24 +111,22 @@ pub(super) enum Parts<'a> {
 }
 
 pub(super) fn parts(value: &[u8]) -> Result<Parts<'_>, LabelError> {
-    let Some(rest) = value.strip_prefix(ENCRYPTED) else { return Ok(Parts::Plain) };
-    for (start, kind) in [(&b"aescbc:v1:"[..], Kind::AesCbc), (b"aesgcm:v1:", Kind::AesGcm), (b"secretbox:v1:", Kind::Secretbox)] {
-        if let Some(named) = rest.strip_prefix(start) {
-            return Ok(Parts::Local(kind, named));
+    Ok(match Beginning::of(value) {
+        Beginning::Plain => Parts::Plain,
+        Beginning::Local(local, named) => Parts::Local(local.into(), named),
+        Beginning::KmsV1(named) => Parts::KmsV1(named),
+        Beginning::KmsV2(named) => {
+            let (name, message) = split_at_colons(named).next().ok_or(LabelError::Cut(Kind::KmsV2))?;
+            let provider = printable(name);
+            let object = EncryptedObject::parse(message).map_err(|source| LabelError::Object { provider: provider.clone(), source })?;
+            Parts::KmsV2(provider, object)
         }
-    }
-    if let Some(named) = rest.strip_prefix(b"kms:v1:") {
-        return Ok(Parts::KmsV1(named));
-    }
-    if let Some(named) = rest.strip_prefix(b"kms:v2:") {
-        let (name, message) = split_at_colons(named).next().ok_or(LabelError::Cut(Kind::KmsV2))?;
-        let provider = printable(name);
-        let object = EncryptedObject::parse(message).map_err(|source| LabelError::Object { provider: provider.clone(), source })?;
-        return Ok(Parts::KmsV2(provider, object));
-    }
-    // At most two words of what follows: the rest could be anything.
-    let words = rest.splitn(3, |byte| *byte == b':').take(2).map(printable).collect::<Vec<_>>().join(":");
-    Err(LabelError::UnknownProvider(format!("k8s:enc:{words}")))
+        Beginning::Unknown(rest) => {
+            // At most two words of what follows: the rest could be anything.
+            let words = rest.splitn(3, |byte| *byte == b':').take(2).map(printable).collect::<Vec<_>>().join(":");
+            return Err(LabelError::UnknownProvider(format!("k8s:enc:{words}")));
+        }
+    })
 }
 
 /// What `value` says about who wrote it. `configuration` finds the end of names that may have colons; without it they end at the first.
@@ -137,7 +143,7 @@ pub fn label(value: &[u8], configuration: Option<&EncryptionConfiguration>) -> R
         Parts::KmsV1(named) => {
             let mut bodies = v1_bodies(named, configuration).peekable();
             let (first, _) = *bodies.peek().ok_or(LabelError::Cut(Kind::KmsV1))?;
-            let ours = bodies.find_map(|(name, body)| Some((name, Envelope::parse(body.wrapped).ok()?.header.key_id.to_string())));
+            let ours = bodies.find_map(|(name, body)| Some((name, body.key_id()?.to_string())));
             Ok(match ours {
                 Some((name, key_id)) => label(Kind::KmsV1, name, Some(key_id)),
                 None => label(Kind::KmsV1, first, None),
@@ -163,35 +169,18 @@ pub(super) fn local_keys<'c, 'a>(
     })
 }
 
-/// What follows the name in a value of KMS v1.
-#[derive(Clone, Copy)]
-pub(super) struct V1Body<'a> {
-    /// The DEK as the plugin wrapped it.
-    pub(super) wrapped: &'a [u8],
-    /// The object under the DEK.
-    pub(super) data: &'a [u8],
-}
-
-impl<'a> V1Body<'a> {
-    fn parse(body: &'a [u8]) -> Option<Self> {
-        let (length, rest) = body.split_first_chunk()?;
-        let (wrapped, data) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-        Some(Self { wrapped, data })
-    }
-}
-
 /// Every way to split a KMS v1 value into name and body: by the names of the configuration first, then at each colon.
 pub(super) fn v1_bodies<'a>(
     named: &'a [u8],
     configuration: Option<&'a EncryptionConfiguration>,
-) -> impl Iterator<Item = (&'a [u8], V1Body<'a>)> {
+) -> impl Iterator<Item = (&'a [u8], KmsV1Body<'a>)> {
     let configured = configuration.into_iter().flat_map(EncryptionConfiguration::providers).filter_map(move |provider| match provider {
         Provider::Kms(Kms { version: KmsVersion::V1, name, .. }) => {
             Some((name.as_bytes(), named.strip_prefix(name.as_bytes())?.strip_prefix(b":")?))
         }
         _ => None,
     });
-    configured.chain(split_at_colons(named)).filter_map(|(name, body)| Some((name, V1Body::parse(body)?)))
+    configured.chain(split_at_colons(named)).filter_map(|(name, body)| Some((name, KmsV1Body::parse(body)?)))
 }
 
 /// What stands before and behind each colon, the shortest name first.

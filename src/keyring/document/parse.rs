@@ -1,14 +1,14 @@
 //! Reads the lines of a keyring file. Every line has its place and its form; anything else is an error that names the line.
 
 use std::iter::Peekable;
-use std::str::{FromStr, Lines};
+use std::str::{FromStr, SplitTerminator};
 use std::time::Duration;
 
-use super::{ADVICE, Document, DocumentError, FORMAT, LAST_LINE, MAGIC, ProviderLabel, StateLabel, VersionRecord, WARNING};
+use super::{ADVICE, Document, DocumentError, FORMAT, LAST_LINE, MAGIC, ProviderLabel, StateLabel, Time, VersionRecord, WARNING};
 use crate::envelope::Algorithm;
 use crate::hex;
 use crate::key_id::{KeyId, KeyringId};
-use crate::keyring::history::Entry;
+use crate::keyring::history::{Digest, Entry};
 use crate::keyring::seal::Slot;
 
 /// Most slots: each passphrase among them may cost a second and a gigabyte before anything is known to be authentic.
@@ -33,19 +33,20 @@ pub(super) fn document(text: &str) -> Result<Document, DocumentError> {
         Err(_) => return Err(DocumentError::NotAKeyring),
     }
     let (covered, _) = split_authentication(text).ok_or(DocumentError::NoAuthentication)?;
-    if covered.contains('\r') {
-        return Err(DocumentError::Line {
-            line: 1 + covered[..covered.find('\r').unwrap_or(0)].matches('\n').count(),
-            problem: "has a carriage return",
-        });
-    }
-    let mut reader = Reader { lines: covered.lines().peekable(), number: 1 };
-    reader.lines.next();
-    reader.document()
+    // Not `lines`, which takes a carriage return for a part of the line feed, as it was taken above.
+    let mut reader = Reader { lines: covered.split_terminator('\n').peekable(), number: 1 };
+    let first = reader.lines.next().filter(|line| !line.ends_with('\r')).ok_or(DocumentError::NotAKeyring);
+    // No line may have one. So it is looked for only where a line is wrong: most likely an editor put one behind each.
+    first.and_then(|_| reader.document()).map_err(|error| carriage_return(covered).unwrap_or(error))
+}
+
+fn carriage_return(covered: &str) -> Option<DocumentError> {
+    let (before, _) = covered.split_once('\r')?;
+    Some(DocumentError::Line { line: 1 + before.matches('\n').count(), problem: "has a carriage return" })
 }
 
 struct Reader<'a> {
-    lines: Peekable<Lines<'a>>,
+    lines: Peekable<SplitTerminator<'a, char>>,
     /// Of the line that was taken last, counted from 1.
     number: usize,
 }
@@ -168,6 +169,28 @@ impl<'a> Words<'a> {
         self.next().unwrap_or_default()
     }
 
+    /// The next word, if it has `len` bytes: a large keyring has most of its bytes in such words, and nobody looks for their ends.
+    ///
+    /// What comes back may have spaces in it, unlike a [`word`](Self::word); whoever parses it refuses them.
+    fn of_length(&mut self, len: usize) -> Option<&'a str> {
+        let (word, behind) = self.rest?.split_at_checked(len)?;
+        self.rest = if behind.is_empty() { None } else { Some(behind.strip_prefix(' ')?) };
+        Some(word)
+    }
+
+    /// A value of that many bytes, whose parser refuses spaces.
+    fn parsed_of_length<T: FromStr>(&mut self, len: usize, problem: &'static str) -> Result<T, DocumentError> {
+        self.of_length(len).and_then(|word| word.parse().ok()).ok_or_else(|| self.problem(problem))
+    }
+
+    fn time(&mut self, problem: &'static str) -> Result<Time, DocumentError> {
+        self.parsed_of_length(Time::LEN, problem)
+    }
+
+    fn digest(&mut self, problem: &'static str) -> Result<Digest, DocumentError> {
+        self.parsed_of_length(Digest::TEXT_LEN, problem)
+    }
+
     fn parsed<T: FromStr>(&mut self, problem: &'static str) -> Result<T, DocumentError> {
         self.word().parse().map_err(|_| self.problem(problem))
     }
@@ -179,7 +202,7 @@ impl<'a> Words<'a> {
     }
 
     fn hex<const N: usize>(&mut self, problem: &'static str) -> Result<[u8; N], DocumentError> {
-        hex::decode(self.word()).ok_or_else(|| self.problem(problem))
+        self.of_length(2 * N).and_then(hex::decode).ok_or_else(|| self.problem(problem))
     }
 
     fn only_hex<const N: usize>(mut self) -> Result<[u8; N], DocumentError> {
@@ -190,7 +213,7 @@ impl<'a> Words<'a> {
 
     /// The next word must be `word`.
     fn literally(&mut self, word: &str, problem: &'static str) -> Result<(), DocumentError> {
-        if self.word() == word { Ok(()) } else { Err(self.problem(problem)) }
+        if self.of_length(word.len()) == Some(word) { Ok(()) } else { Err(self.problem(problem)) }
     }
 
     /// The rest of the line as one value of several words.
@@ -223,9 +246,9 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
     let algorithm = Algorithm::from_name(words.word())
         .ok_or_else(|| words.problem("its algorithm is not one that this release knows (xaes-256-gcm)"))?;
     words.literally("created", "its sixth word must be `created`")?;
-    let created = words.parsed("`created` is no time of the form 2026-01-02T03:04:05Z")?;
+    let created = words.time("`created` is no time of the form 2026-01-02T03:04:05Z")?;
     words.literally("changed", "its eighth word must be `changed`")?;
-    let changed = words.parsed("`changed` is no time of the form 2026-01-02T03:04:05Z")?;
+    let changed = words.time("`changed` is no time of the form 2026-01-02T03:04:05Z")?;
     words.literally("canary", "its tenth word must be `canary`")?;
     let canary = words.hex("`canary` must have 144 lower-case hexadecimal digits")?;
     let mut record = VersionRecord {
@@ -249,7 +272,7 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
         return Err(words.problem("`wrapped` stands there exactly when the version is not destroyed"));
     }
     if next == Some("exported") {
-        record.exported = Some(words.parsed("`exported` must have 64 lower-case hexadecimal digits")?);
+        record.exported = Some(words.digest("`exported` must have 64 lower-case hexadecimal digits")?);
         next = words.next();
     }
     match next {
@@ -264,8 +287,8 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
 
 fn entry(mut words: Words<'_>) -> Result<Entry, DocumentError> {
     let generation = words.number("its second word is no generation")?;
-    let at = words.parsed("its third word is no time of the form 2026-01-02T03:04:05Z")?;
-    let digest = words.parsed("its fourth word is no digest")?;
+    let at = words.time("its third word is no time of the form 2026-01-02T03:04:05Z")?;
+    let digest = words.digest("its fourth word is no digest")?;
     let what = words.rest("it does not say what happened")?;
     Ok(Entry { generation, at, what, digest })
 }

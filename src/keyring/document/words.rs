@@ -44,9 +44,11 @@ impl StateLabel {
 ///
 /// Kept as its text: a large keyring has thousands, read at every start and looked into by few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time([u8; 20]);
+pub struct Time([u8; Time::LEN]);
 
 impl Time {
+    /// Length of its text, in bytes.
+    pub(super) const LEN: usize = 20;
     /// The last second that four digits of a year can name: 9999-12-31T23:59:59Z.
     const MAX: u64 = 253_402_300_799;
 
@@ -83,7 +85,7 @@ impl FromStr for Time {
 
     /// Strict: exactly a text that [`Display`](fmt::Display) makes.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let bytes: [u8; 20] = text.as_bytes().try_into().map_err(|_| ())?;
+        let bytes: [u8; Self::LEN] = text.as_bytes().try_into().map_err(|_| ())?;
         let [y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'Z'] = bytes else { return Err(()) };
         let year = two_digits(y1, y2)? * 100 + two_digits(y3, y4)?;
         let (month, day) = (two_digits(o1, o2)?, two_digits(d1, d2)?);

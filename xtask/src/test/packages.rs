@@ -15,7 +15,7 @@ const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
 };
 
 /// Program (or file), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 15] = [
+const NEEDED: [(&str, &str, &str); 16] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
@@ -25,6 +25,7 @@ const NEEDED: [(&str, &str, &str); 15] = [
     ("mount", "mount", "builds the root of the systemd under test"),
     ("pivot_root", "util-linux", "enters that root"),
     ("/usr/bin/perl", "perl-base", "is a client of another uid"),
+    ("python3", "python3", "reads keyrings and exports by code that is not ours"),
     ("setpriv", "util-linux", "gives it that uid"),
     ("ssh-keygen", "openssh-client", "makes the SSH keys that exports are encrypted to"),
     ("strace", "strace", "makes system calls fail, kills at them, and shows their order"),

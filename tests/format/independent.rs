@@ -1,0 +1,91 @@
+//! What this release writes, read by a program that shares nothing with it: `tests/vectors/plain.py`, Python's standard library alone.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use keywright::entropy::OsEntropy;
+use keywright::export::Export;
+use keywright::keyring::create::First;
+use keywright::keyring::rotation;
+use keywright::keyring::seal::Opener;
+use keywright::keyring::store::{self, Changing, Opened};
+use keywright::secret::SecretBytes;
+
+const DEV: Opener = Opener::InsecureDevelopment;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name)
+}
+
+/// The export that the script makes of `text`; its complaint if it finds fault.
+fn read(text: &[u8]) -> Result<String, String> {
+    let mut script = Command::new("python3")
+        .arg(file("plain.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("python3 is there");
+    // It reads everything before it writes anything.
+    script.stdin.take().expect("a pipe").write_all(text).expect("it reads");
+    let output = script.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+fn export(opened: &Opened) -> String {
+    String::from_utf8(Export::of(opened).expect("exports").text.expose_secret().to_vec()).expect("text")
+}
+
+#[test]
+fn a_keyring_of_today_and_its_export_say_the_same_to_an_independent_reader() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let path = dir.path().join("keyring");
+    let now = "2026-01-02T03:04:05Z".parse().expect("valid");
+    let nodes = vec!["cp-1".parse().expect("valid"), "cp-2".parse().expect("valid")];
+    let first = First { openers: &[DEV], nodes, hold: std::time::Duration::from_secs(7), now };
+    store::create(&path, first, &OsEntropy).expect("makes");
+    let mut changing = Changing::begin(&path, &DEV).expect("locks");
+    rotation::begin(&mut changing.opened.document, &changing.opened.keys, now, &OsEntropy).expect("begins");
+    rotation::promote(&mut changing.opened.document, None, now).expect("promotes");
+    changing.commit(&path, &[DEV], now, "promote 2".parse().expect("words"), &OsEntropy).expect("commits");
+
+    let text = fs::read(&path).expect("reads");
+    let opened = store::read(&path, &DEV).expect("opens");
+    assert_eq!(opened.document.versions.len(), 2);
+    assert_eq!(read(&text), Ok(export(&opened)));
+}
+
+#[test]
+fn the_frozen_export_is_right_to_an_independent_reader_and_with_a_defect_it_is_not() {
+    let text = fs::read_to_string(file("export-1.txt")).expect("reads");
+    assert_eq!(read(text.as_bytes()), Ok(text.clone()));
+    assert!(Export::open(SecretBytes::from_vec(text.clone().into_bytes()), &OsEntropy).is_ok());
+    let lines: Vec<&str> = text.lines().collect();
+    let version = lines.iter().position(|line| line.starts_with("version ") && line.contains(" key ")).expect("a version with a key");
+    let changed = |at: usize, old: &str, new: &str| {
+        let mut lines = lines.clone();
+        let line = lines[at].replacen(old, new, 1);
+        assert_ne!(line, lines[at], "nothing to change");
+        lines[at] = &line;
+        lines.join("\n") + "\n"
+    };
+    let key = lines[version].split(" key ").nth(1).and_then(|rest| rest.get(..4)).expect("digits of a key");
+    let canary = lines[version].split(" canary ").nth(1).and_then(|rest| rest.get(..4)).expect("digits of a canary");
+    let last = lines.len() - 1;
+    let digest = lines[last].split(' ').nth(3).and_then(|digest| digest.get(..4)).expect("digits of a digest");
+    let other = |digits: &str| if digits == "0000" { "0001" } else { "0000" };
+    for (defect, text) in [
+        ("another key", changed(version, &format!(" key {key}"), &format!(" key {}", other(key)))),
+        ("another canary", changed(version, &format!(" canary {canary}"), &format!(" canary {}", other(canary)))),
+        ("another past", changed(last, &format!("Z {digest}"), &format!("Z {}", other(digest)))),
+        ("a torn end", text[..text.len() - 1].to_owned()),
+    ] {
+        assert!(read(text.as_bytes()).is_err(), "{defect}");
+        assert!(Export::open(SecretBytes::from_vec(text.into_bytes()), &OsEntropy).is_err(), "{defect}");
+    }
+}
