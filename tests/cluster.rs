@@ -19,6 +19,8 @@ mod guide;
 mod health;
 #[path = "cluster/hold.rs"]
 mod hold;
+#[path = "cluster/hook.rs"]
+mod hook;
 #[path = "cluster/kms.rs"]
 mod kms;
 #[path = "cluster/late.rs"]
@@ -37,6 +39,10 @@ mod recover;
 mod restart;
 #[path = "cluster/rewrite.rs"]
 mod rewrite;
+#[path = "cluster/rewrite_answers.rs"]
+mod rewrite_answers;
+#[path = "cluster/rewrite_custom.rs"]
+mod rewrite_custom;
 #[path = "cluster/rotation.rs"]
 mod rotation;
 #[path = "cluster/stack.rs"]

@@ -5,6 +5,7 @@ mod cluster;
 mod exports;
 mod guard;
 mod hold;
+mod interrupt;
 mod rewrite;
 mod run;
 mod slots;

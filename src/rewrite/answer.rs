@@ -129,6 +129,10 @@ pub(super) fn verdict(answer: &Answer) -> Verdict {
     let again = |reason, patience, overloaded| Verdict::Again { reason, patience, overloaded, after };
     let text = || printable(&status.message);
     let other = || Reason::Other { status: answer.status, reason: printable(&status.reason) };
+    // A webhook chooses the status of its refusal: one with 404 or 401 must not pass for an object that is gone or a credential that ended.
+    if refused_by_admission(&status.message) {
+        return Verdict::Failed(Reason::Admission(text()));
+    }
     match answer.status {
         401 => Verdict::Unauthorized,
         403 if status.message.contains(" cannot patch resource ") => Verdict::Failed(Reason::Forbidden),
@@ -137,11 +141,12 @@ pub(super) fn verdict(answer: &Answer) -> Verdict {
         409 => again(Reason::Conflict, Patience::Full, false),
         429 => again(other(), Patience::Full, true),
         _ if status.message.contains("failed calling webhook") => again(Reason::Admission(text()), Patience::Short, false),
-        _ if refused_by_admission(&status.message) => Verdict::Failed(Reason::Admission(text())),
         403 => Verdict::Failed(Reason::Admission(text())),
         422 => Verdict::Failed(Reason::Invalid(fields(&status))),
-        500 if unreadable(&status) => again(Reason::Undecryptable(text()), Patience::Short, false),
-        500.. => again(other(), Patience::Full, true),
+        500.. => match unreadable(&status) {
+            Some(text) => again(Reason::Undecryptable(text), Patience::Short, false),
+            None => again(other(), Patience::Full, true),
+        },
         _ => Verdict::Failed(other()),
     }
 }
@@ -155,15 +160,36 @@ fn written(body: &[u8]) -> Verdict {
     }
 }
 
-/// A policy or a webhook names itself, whatever status it chose.
+/// A webhook names itself at the beginning, a policy behind the object; the names of both are the administrator's. What a validation says
+/// never counts, whatever words it quotes from the object.
 fn refused_by_admission(message: &str) -> bool {
-    ["denied the request", "denied request", "AdmissionPolicy '"].iter().any(|words| message.contains(words))
+    let by_policy = |(_, words): (&str, &str)| {
+        ["ValidatingAdmissionPolicy '", "policy '", "policy \""].iter().any(|beginning| words.starts_with(beginning))
+            && words.contains(" denied request")
+    };
+    message.starts_with("admission webhook \"") || message.split_once(" is forbidden: ").is_some_and(by_policy)
 }
 
-/// The storage layer's words for a value that does not decrypt or decode; they name the key, never the value.
-fn unreadable(status: &Status) -> bool {
-    status.reason == "StorageReadError"
-        || ["unable to transform key", "failed to decrypt"].iter().any(|words| status.message.contains(words))
+/// Where the API server cannot decode what it has decrypted, its words may quote it.
+const UNDECODABLE: &str = "object not decodable";
+
+/// The storage layer's words for a value that it cannot decrypt: the first as of 1.37, the others of releases before, which pass on what the
+/// cipher or the list of providers says. They do not name the value.
+const UNTRANSFORMABLE: [&str; 5] = [
+    "data from the storage is not transformable",
+    "unable to transform key",
+    "failed to decrypt",
+    "cipher: message authentication failed",
+    "no matching prefix found",
+];
+
+/// What is to be shown if the API server could not read what is stored.
+fn unreadable(status: &Status) -> Option<String> {
+    if status.message.contains(UNDECODABLE) {
+        return Some(UNDECODABLE.to_owned());
+    }
+    let is_transform = UNTRANSFORMABLE.iter().any(|words| status.message.contains(words));
+    (is_transform || status.reason == "StorageReadError").then(|| printable(&status.message))
 }
 
 fn fields(status: &Status) -> Vec<String> {
@@ -224,6 +250,13 @@ mod tests {
             (403, "admission webhook \"w.example\" denied the request: no"),
             (422, "secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"),
             (403, "pods \"p\" is forbidden: violates PodSecurity"),
+            // A webhook chooses its status, and these mean something else where the API server itself says them.
+            (401, "admission webhook \"w.example\" denied the request: no"),
+            (404, "admission webhook \"w.example\" denied the request: no"),
+            (409, "admission webhook \"w.example\" denied the request: no"),
+            (429, "admission webhook \"w.example\" denied the request without explanation"),
+            (400, "admission webhook \"w.example\" does not support dry run"),
+            (422, "secrets \"s\" is forbidden: policy 'p' with binding 'b' denied request: no"),
         ] {
             assert_eq!(judged(status, &json!({"message": message})), Verdict::Failed(Reason::Admission(message.to_owned())));
         }
@@ -238,6 +271,23 @@ mod tests {
         });
         let verdict = judged(422, &body);
         assert_eq!(verdict, Verdict::Failed(Reason::Invalid(vec!["data.password".to_owned()])));
+        let mut quoting = body;
+        quoting["message"] = json!("Secret \"s\" is invalid: data.password: Invalid value: \"denied the request\"");
+        assert_eq!(judged(422, &quoting), Verdict::Failed(Reason::Invalid(vec!["data.password".to_owned()])));
+    }
+
+    #[test]
+    fn what_cannot_be_read_from_etcd_is_told_from_a_server_that_is_busy_and_nothing_of_it_is_quoted() {
+        let reason = |message: &str| match judged(500, &json!({"reason": "InternalError", "message": message})) {
+            Verdict::Again { reason, patience: Patience::Short, overloaded: false, .. } => reason,
+            verdict => panic!("{verdict:?}"),
+        };
+        let text = "Internal error occurred: data from the storage is not transformable revision=0: cipher: message authentication failed";
+        assert_eq!(reason(text), Reason::Undecryptable(text.to_owned()));
+        let text = "Internal error occurred: no matching prefix found";
+        assert_eq!(reason(text), Reason::Undecryptable(text.to_owned()));
+        let text = "Internal error occurred: object not decodable revision=7: parsing time \"hunter2\"";
+        assert_eq!(reason(text), Reason::Undecryptable("object not decodable".to_owned()));
     }
 
     #[test]

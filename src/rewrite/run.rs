@@ -5,6 +5,7 @@ mod report;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -104,12 +105,14 @@ type Ended = (Job, Duration, Result<Answer, KubeError>);
 
 /// Patches every object of `plan`. `progress` is called after each object that is done with.
 ///
-/// Dropping the future stops it: requests in flight may or may not be carried out, and either is fine for the next run.
+/// When `stop` is ready nothing more is started, and what is in flight is waited for; the report then says that it was stopped. Dropping the
+/// future stops it too: requests in flight may or may not be carried out, and either is fine for the next run.
 pub async fn run(
     access: &Access,
     plan: &Plan,
     limits: &Limits,
     entropy: &dyn Entropy,
+    stop: impl Future<Output = ()>,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RewriteError> {
     let interval = limits.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get());
@@ -127,7 +130,7 @@ pub async fn run(
         waiting: BinaryHeap::new(),
         forbidden: BTreeSet::new(),
     };
-    run.all().await?;
+    run.all(stop).await?;
     Ok(run.report)
 }
 
@@ -147,7 +150,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn all(&mut self) -> Result<(), RewriteError> {
+    async fn all(&mut self, stop: impl Future<Output = ()>) -> Result<(), RewriteError> {
+        let mut stop = pin!(stop);
         let sizes: Vec<usize> = self.plan.resources.iter().map(|planned| planned.objects.len()).collect();
         let mut fresh = sizes
             .into_iter()
@@ -156,6 +160,13 @@ impl Run<'_> {
             .peekable();
         let mut in_flight: JoinSet<Ended> = JoinSet::new();
         loop {
+            if self.report.stopped {
+                match in_flight.join_next().await {
+                    Some(ended) => self.ended(ended?)?,
+                    None => return Ok(()),
+                }
+                continue;
+            }
             let now = Instant::now();
             let due = self.waiting.peek().map(|Reverse((at, _))| *at);
             let mut wake = due;
@@ -175,6 +186,7 @@ impl Run<'_> {
                 return Ok(());
             }
             tokio::select! {
+                () = &mut stop => self.report.stopped = true,
                 Some(ended) = in_flight.join_next(), if !in_flight.is_empty() => self.ended(ended?)?,
                 () = tokio::time::sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
             }

@@ -51,6 +51,11 @@ pub(crate) struct Stack {
 impl Stack {
     /// A fresh one, ready for writes.
     pub(crate) fn start() -> Self {
+        Self::start_with(settings)
+    }
+
+    /// The same, with the API server's settings for the plugin's socket.
+    pub(crate) fn start_with(settings: impl FnOnce(&Path) -> Settings) -> Self {
         let dir = scratch::folder("keywright").expect("a private folder");
         let plugin = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
         let etcd = Etcd::start(tools()).expect("etcd starts");

@@ -13,6 +13,7 @@ use super::super::place::Named;
 use super::super::progress::Bar;
 use super::super::{block_on, note, target};
 use super::cluster::{self, Cluster};
+use super::interrupt;
 use crate::entropy::OsEntropy;
 use crate::hardening;
 use crate::keyring::store::Opened;
@@ -26,7 +27,8 @@ use crate::scan::evidence::Adoption;
 #[command(
     after_help = "Scans etcd, waits until every API server has adopted the primary, and sends an empty patch for each stale object. The answers carry
 metadata only, but the credential is as strong as one that reads: docs/rewrite.md, and --print-role for the ClusterRole it needs.
-It keeps no record of its own: killed and started again, it goes on with what is still stale.
+It keeps no record of its own: killed and started again, it goes on with what is still stale. On SIGINT and SIGTERM it starts no more patches, waits for
+those in flight, says what was done, and ends with 7; a second signal ends it at once.
 
 Examples:
   keywright rotate rewrite --config /etc/keywright/config.toml --dry-run
@@ -67,11 +69,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let outcome = attempt(&arguments);
     let left = outcome.as_ref().ok().and_then(|(_, left)| left.clone());
     arguments.target.show(outcome.map(|(answer, _)| answer))?;
-    left.map_or(Ok(()), |(why, next)| Err(Failure::new(Exit::CheckFailed, "rewrite everything", why, next)))
+    left.map_or(Ok(()), |(exit, why, next)| Err(Failure::new(exit, "rewrite everything", why, next)))
 }
 
 /// Why something is left, and what to do about it.
-type Left = Option<(String, &'static str)>;
+type Left = Option<(Exit, String, &'static str)>;
 
 fn attempt(arguments: &Arguments) -> Result<(Answer, Left), Failure> {
     let named = arguments.target.named()?;
@@ -138,7 +140,8 @@ pub(super) async fn patch(access: &Access, plan: &Plan, pace: &Pace, dry_run: bo
     let all = plan.objects() as u64;
     let mut done = 0;
     let limits = Limits { at_a_time: pace.at_a_time, per_second: pace.rate, dry_run, ..Limits::default() };
-    rewrite::run(access, plan, &limits, &OsEntropy, &mut |_| {
+    let signals = interrupt::watch()?;
+    rewrite::run(access, plan, &limits, &OsEntropy, signals.asked(), &mut |_| {
         done += 1;
         bar.at(done, all);
     })
@@ -149,19 +152,26 @@ pub(super) async fn patch(access: &Access, plan: &Plan, pace: &Pace, dry_run: bo
 /// What no patch could rewrite.
 pub(super) fn left(plan: &Plan, report: &Report) -> Left {
     let total = report.total();
+    let planned = plan.objects() as u64;
+    if report.stopped {
+        let why = format!("a signal stopped it: {} of {planned} objects are done with, the others are as they were", total.done());
+        return Some((Exit::Incomplete, why, "Run it again: it goes on with what is still stale."));
+    }
     if total.failed > 0 {
         let first = report.failures.first().map(|f| format!("{} {}: {}", f.resource, f.object, f.reason)).unwrap_or_default();
-        return Some((format!("{} objects failed, the first: {first}", total.failed), "See the list; mend the cause and run it again."));
+        let why = format!("{} objects failed, the first: {first}", total.failed);
+        return Some((Exit::CheckFailed, why, "See the list; mend the cause and run it again."));
     }
     if let Some(Impossible { stale, why }) = plan.impossible.first() {
         let name = stale.namespace.iter().chain([&stale.name]).cloned().collect::<Vec<_>>().join("/");
         let why = format!("{} objects cannot be patched, the first: {} {name}: {why}", plan.impossible.len(), stale.resource);
-        return Some((why, "Mend or remove them in etcd's terms; docs/rewrite.md says how for each reason."));
+        return Some((Exit::CheckFailed, why, "Mend or remove them in etcd's terms; docs/rewrite.md says how for each reason."));
     }
     if total.unchanged > 0 {
         let first = report.unchanged.first().cloned().unwrap_or_default();
         let why = format!("the API server left {} objects as they were, the first: {first}", total.unchanged);
         return Some((
+            Exit::CheckFailed,
             why,
             "It does not find them stale: it has not adopted the primary, or its EncryptionConfiguration does not name them.",
         ));
@@ -203,6 +213,7 @@ fn answer(named: &Named, plan: &Plan, report: &Report, dry_run: bool) -> Answer 
     let place = if named.dev { "--dev" } else { "--config FILE" };
     let next = match (dry_run, total.failed == 0 && total.unchanged == 0 && plan.impossible.is_empty()) {
         (true, _) => "nothing was changed (--dry-run)".to_owned(),
+        (false, _) if report.stopped => "run it again: it goes on with what is still stale".to_owned(),
         (false, true) => format!("keywright rotate verify OLD_KEY_ID {place}"),
         (false, false) => "mend what is named above, and run it again".to_owned(),
     };
@@ -227,6 +238,6 @@ fn answer(named: &Named, plan: &Plan, report: &Report, dry_run: bool) -> Answer 
             json!({ "resource": stale.resource, "namespace": stale.namespace, "name": stale.name, "reason": why.to_string() })
         })
         .collect();
-    let json = json!({ "dry_run": dry_run, "resources": resources, "failures": failures, "impossible": impossible, "unchanged": report.unchanged, "next": next });
+    let json = json!({ "dry_run": dry_run, "stopped": report.stopped, "resources": resources, "failures": failures, "impossible": impossible, "unchanged": report.unchanged, "next": next });
     Answer { text, json }
 }

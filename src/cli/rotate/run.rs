@@ -315,8 +315,8 @@ impl Run<'_> {
                 note(&format!("scan: {} of {values} values are stale\n", plan.objects() + plan.impossible.len()));
                 let report = rewrite::patch(&access, &plan, &self.arguments.pace, false).await?;
                 rewritten += report.total().rewritten;
-                if let Some((why, next)) = rewrite::left(&plan, &report) {
-                    return Err(Failure::new(Exit::CheckFailed, "rewrite what is stale", why, next));
+                if let Some((exit, why, next)) = rewrite::left(&plan, &report) {
+                    return Err(Failure::new(exit, "rewrite what is stale", why, next));
                 }
                 if plan.objects() == 0 {
                     return Ok(rewritten);

@@ -70,6 +70,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// The first objects that the API server left as they were, as `RESOURCE NAMESPACE/NAME`.
     pub unchanged: Vec<String>,
+    /// Whether it was asked to stop before its end. What is planned and not done with is as it was.
+    pub stopped: bool,
 }
 
 impl Report {
