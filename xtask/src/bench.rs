@@ -1,4 +1,4 @@
-//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots.
+//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots, a live scan, a rewrite.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,14 @@ use keywright_testbed::tools::Tools;
 use crate::run::{TaskError, cargo, succeed, target_folder};
 
 /// All of them, each with a gate of its own.
-const BENCHES: [&str; 4] = ["side_by_side", "keyring", "swaps", "snapshot"];
+const BENCHES: [&str; 6] = ["side_by_side", "keyring", "swaps", "snapshot", "live_scan", "rewrite"];
 
 /// `cargo xtask bench`.
 ///
 /// The programs under test come from a plain `cargo build`: what `cargo bench` builds for itself carries the features that
 /// dev-dependencies turn on. They are copied aside, because `cargo bench` puts its own build in the same place.
 pub(crate) fn run() -> Result<bool, TaskError> {
-    let tools = Tools::build_own(&mut |line| println!("{line}"))?;
+    let tools = Tools::build(&mut |line| println!("{line}"))?;
     succeed(cargo().args(["build", "--release", "-p", "keywright"]))?;
     let target = target_folder();
     let plain = target.join("plain-release");

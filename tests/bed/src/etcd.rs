@@ -171,6 +171,11 @@ impl Etcd {
         Ok(())
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Its URL.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

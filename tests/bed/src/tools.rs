@@ -54,7 +54,7 @@ impl Tools {
         Self::build_some(true, progress)
     }
 
-    /// Builds only our own programs (for benchmarks, which need no control plane).
+    /// Builds only our own programs (for a benchmark that needs no control plane).
     pub fn build_own(progress: &mut dyn FnMut(&str)) -> Result<Self, ToolsError> {
         Self::build_some(false, progress)
     }

@@ -1,0 +1,236 @@
+//! How soon stale Secrets are stored anew, as ratios within one run: `cargo xtask bench`, or `KEYWRIGHT_BIN=... cargo bench --bench rewrite`.
+//!
+//! A real etcd, API server and plugin hold 2,000 Secrets (`KEYWRIGHT_SECRETS` sets another number). A rotation makes all of them stale, and once the API server
+//! has adopted the new key, one side has them written again; then another rotation, and the other side. `keywright rotate rewrite`, its scan, its questions about
+//! adoption and its plan included, is held against what Kubernetes' documentation says to do, `kubectl get secrets -A -o json | kubectl replace -f -`:
+//! kubectl must take at least four times as long, as the median of the rounds.
+//!
+//! Processor time of both sides, the servers' included, is reported and not gated: kubectl sends one request after the other and keeps one core busy, a rewrite
+//! keeps all of them busy. So where other work takes the cores away, the ratio of the times sinks towards that of the processor times.
+//!
+//! After each side a scan must find every Secret under the new key, and none elsewhere, or there is no result.
+#![expect(clippy::print_stdout, reason = "a benchmark reports")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use keywright::adoption::page;
+use keywright::client::admin;
+use keywright::config::admin_path;
+use keywright::entropy::{Entropy, OsEntropy};
+use keywright_testbed::api::Api;
+use keywright_testbed::apiserver::{ApiServer, Settings, TOKEN};
+use keywright_testbed::encryption::{Provider, configuration};
+use keywright_testbed::etcd::Etcd;
+use keywright_testbed::kubeconfig;
+use keywright_testbed::plugin::Plugin;
+use keywright_testbed::tools::Tools;
+use serde_json::Value;
+
+const SECRETS: usize = 2_000;
+const ROUNDS: usize = 3;
+const GATE: f64 = 4.0;
+/// Of the one value of each Secret.
+const SIZE: usize = 500;
+/// Requests at a time while Secrets are made.
+const WRITERS: usize = 8;
+const START: Duration = Duration::from_secs(60);
+/// An API server asks for the key's name every 20 s, and two answers are needed.
+const ADOPTION: Duration = Duration::from_secs(150);
+/// `timeout` of the KMS provider: an Encrypt that was begun is over by then.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// What runs, and how its parts are named.
+struct Bench {
+    // In the order in which they are to be dropped.
+    server: ApiServer,
+    plugin: Plugin,
+    etcd: Etcd,
+    keywright: PathBuf,
+    kubectl: PathBuf,
+    folder: tempfile::TempDir,
+    secrets: usize,
+}
+
+fn main() -> ExitCode {
+    let Some(keywright) = std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from) else {
+        println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
+        return ExitCode::from(2);
+    };
+    let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds the control plane");
+    let secrets = std::env::var("KEYWRIGHT_SECRETS").map_or(SECRETS, |number| number.parse().expect("KEYWRIGHT_SECRETS is a number"));
+    let bench = Bench::start(&tools, keywright, secrets);
+    let (mut ratios, mut work, mut figures) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+    for round in 0..ROUNDS {
+        let (mut took, mut used) = ([0.0; 2], [0.0; 2]);
+        // The order changes from round to round.
+        for side in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let primary = bench.rotate();
+            let before = bench.processor_time();
+            took[side] = seconds(&mut if side == 0 { bench.rewrite() } else { bench.replace() });
+            used[side] = bench.processor_time() - before;
+            let found = bench.under();
+            if found != BTreeMap::from([(primary.clone(), secrets as u64)]) {
+                println!("no result: Secrets were left under {found:?}, and all {secrets} should be under {primary}");
+                return ExitCode::from(2);
+            }
+            figures[side].push(took[side]);
+        }
+        println!(
+            "round {round}: keywright {:.2} s ({:.2} s of processor time), kubectl {:.2} s ({:.2} s), load average {}",
+            took[0],
+            used[0],
+            took[1],
+            used[1],
+            load()
+        );
+        ratios.push(took[1] / took[0]);
+        work.push(used[1] / used[0]);
+    }
+    for (name, mut figures) in ["keywright rotate rewrite", "kubectl get | kubectl replace"].into_iter().zip(figures) {
+        figures.sort_by(f64::total_cmp);
+        let middle = figures[ROUNDS / 2];
+        println!("  {name}: {secrets} Secrets in {middle:.2} s, {:.0} per second", secrets as f64 / middle);
+    }
+    work.sort_by(f64::total_cmp);
+    println!("  processor time of kubectl's side: {:.2} x ({:.2}..{:.2})", work[ROUNDS / 2], work[0], work[ROUNDS - 1]);
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ROUNDS / 2];
+    let good = median >= GATE;
+    let result = if good { "ok" } else { "MISSED" };
+    println!(
+        "rewrite, how many times as fast as kubectl: {median:.2} x ({:.2}..{:.2}, {ROUNDS} rounds), at least {GATE}: {result}",
+        ratios[0],
+        ratios[ROUNDS - 1]
+    );
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Bench {
+    fn start(tools: &Tools, keywright: PathBuf, secrets: usize) -> Self {
+        let folder = keywright_testbed::scratch::folder("rewrite").expect("a folder");
+        let plugin = Plugin::dev(&keywright, folder.path()).expect("the plugin starts");
+        let etcd = Etcd::start(tools).expect("etcd starts");
+        let settings = Settings::new(configuration(&[Provider::kms_v2("keywright", plugin.socket())]));
+        let server = ApiServer::start(tools, &etcd, &settings).expect("the API server starts");
+        server.kms_ready(START).expect("the API server likes the plugin");
+        kubeconfig::write(&folder.path().join("kubeconfig"), &server, TOKEN).expect("it is written");
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let api = server.api();
+                scope.spawn(move || (writer..secrets).step_by(WRITERS).for_each(|number| create(api, number)));
+            }
+        });
+        Self { server, plugin, etcd, keywright, kubectl: tools.kubectl(), folder, secrets }
+    }
+
+    /// A new primary, adopted by the API server; gives its key_id. Every Secret is stale then, and that is seen.
+    fn rotate(&self) -> String {
+        for step in ["begin", "promote"] {
+            output(Command::new(&self.keywright).args(["rotate", step]).args(self.keyring()));
+        }
+        let list: Value = json(Command::new(&self.keywright).args(["keyring", "list", "--output", "json"]).args(self.keyring()));
+        let versions = list.as_array().expect("a list");
+        let primary = versions.iter().find(|version| version["state"] == "primary").expect("one is");
+        let primary = primary["key_id"].as_str().expect("text").to_owned();
+        let end = Instant::now() + ADOPTION;
+        while !self.adopted(&primary) {
+            assert!(Instant::now() < end, "the API server did not adopt {primary}");
+            // It polls the plugin when it is asked, and not more often than it wants.
+            let _ = self.server.api().kms_ready();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let stale = self.under();
+        assert!(!stale.contains_key(&primary) && stale.values().sum::<u64>() == self.secrets as u64, "not all are stale: {stale:?}");
+        primary
+    }
+
+    /// Whether everyone who calls the plugin writes with `primary`: what a rewrite waits for, so that neither side has to.
+    fn adopted(&self, primary: &str) -> bool {
+        let text = admin::get(&admin_path(self.plugin.socket()), "/adoption").expect("the plugin answers");
+        let now = Instant::now();
+        let page = page::read(&text, now).expect("it is of this release");
+        let mut writers = page.callers.iter().filter(|caller| !caller.ours).map(|caller| caller.calls).peekable();
+        writers.peek().is_some() && writers.all(|calls| calls.adopted(now, SETTLE).is_some_and(|key_id| key_id.to_string() == primary))
+    }
+
+    fn rewrite(&self) -> Command {
+        let mut command = Command::new(&self.keywright);
+        command.args(["rotate", "rewrite", "--output", "json", "--endpoints", self.etcd.endpoint(), "--kubeconfig"]);
+        command.arg(self.folder.path().join("kubeconfig")).args(self.keyring());
+        command
+    }
+
+    fn replace(&self) -> Command {
+        let mut command = Command::new("bash");
+        let script = r#"set -o pipefail; "$0" get secrets -A -o json | "$0" replace -f -"#;
+        command.args(["-c", script]).arg(&self.kubectl);
+        // The cache of what the API server offers is kubectl's own, and stays with this run.
+        command.env("KUBECONFIG", self.folder.path().join("kubeconfig")).env("KUBECACHEDIR", self.folder.path().join("cache"));
+        command
+    }
+
+    /// How many Secrets there are under each key, by a scan.
+    fn under(&self) -> BTreeMap<String, u64> {
+        let said = json(Command::new(&self.keywright).args(["scan", "--output", "json", "--endpoints", self.etcd.endpoint()]));
+        let counts = said["stores"][0]["report"]["counts"].as_array().expect("a list");
+        let mut found = BTreeMap::new();
+        for count in counts.iter().filter(|count| count["resource"] == "secrets") {
+            let key_id = count["key_id"].as_str().expect("text").to_owned();
+            *found.entry(key_id).or_default() += count["values"].as_u64().expect("a number");
+        }
+        found
+    }
+
+    /// Seconds of processor time of the servers so far, and of all commands that have ended.
+    fn processor_time(&self) -> f64 {
+        let servers = [self.server.pid(), self.plugin.pid(), self.etcd.pid()];
+        let servers = servers.iter().map(|pid| ticks(&pid.to_string())[0]).sum::<u64>();
+        (servers + ticks("self")[1]) as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
+    fn keyring(&self) -> [&Path; 3] {
+        [Path::new("--dev"), Path::new("--dir"), self.folder.path()]
+    }
+}
+
+fn create(api: &Api, number: usize) {
+    let mut value = [0; SIZE];
+    OsEntropy.fill(&mut value).expect("the kernel has randomness");
+    let created = api.create_secret(&format!("secret-{number:06}"), &[("value", &value)]);
+    created.and_then(|answer| answer.ok()).expect("it is written");
+}
+
+/// How long the command takes, from its start to its end.
+fn seconds(command: &mut Command) -> f64 {
+    let start = Instant::now();
+    output(command);
+    start.elapsed().as_secs_f64()
+}
+
+/// Clock ticks that a process has run, and that its children had which it waited for.
+fn ticks(process: &str) -> [u64; 2] {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    // The name of the program, in brackets, may hold spaces.
+    let (_, rest) = stat.rsplit_once(')').expect("a name");
+    let fields: Vec<u64> = rest.split_whitespace().skip(11).take(4).map(|field| field.parse().expect("a number")).collect();
+    let [user, system, children_user, children_system] = fields[..] else { unreachable!("there are more than fifty") };
+    [user + system, children_user + children_system]
+}
+
+fn json(command: &mut Command) -> Value {
+    serde_json::from_slice(&output(command)).expect("it prints JSON")
+}
+
+fn output(command: &mut Command) -> Vec<u8> {
+    let done = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("it starts");
+    assert!(done.status.success(), "{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").expect("Linux");
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
