@@ -5,11 +5,12 @@
 //! how far a run came, and so none that could be wrong. A run that was killed is continued by scanning and running again.
 
 mod answer;
+pub mod migration;
 mod pace;
 pub mod plan;
 pub mod role;
 pub mod run;
 
 pub use plan::{Plan, plan};
-pub use role::role;
+pub use role::{migration_role, role};
 pub use run::{Limits, Progress, Report, RewriteError, run};

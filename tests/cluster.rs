@@ -47,6 +47,8 @@ mod rewrite_custom;
 mod rotation;
 #[path = "cluster/stack.rs"]
 mod stack;
+#[path = "cluster/svm.rs"]
+mod svm;
 #[path = "cluster/systemd.rs"]
 mod systemd;
 #[path = "cluster/trio.rs"]

@@ -143,6 +143,19 @@ impl Access {
         self.send(&format!("PATCH {path}"), request, LARGEST_METADATA).await
     }
 
+    /// Sends `body` as JSON, or nothing, to `path`, which may have a query, and takes whatever is answered.
+    pub(crate) async fn exchange(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Result<Answer, KubeError> {
+        let what = format!("{method} {path}");
+        let content = body.map_or_else(Body::empty, |body| Body::from(Bytes::from(body.to_string())));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Accept", "application/json")
+            .header("Content-Type", "application/json")
+            .body(content);
+        self.send(&what, request, LARGEST_METADATA).await
+    }
+
     async fn send(&self, what: &str, request: http::Result<Request<Body>>, largest: usize) -> Result<Answer, KubeError> {
         let (what, server) = (|| what.to_owned(), || self.server.clone());
         let request = request.map_err(|e| KubeError::Client { server: server(), problem: chain(&e) })?;

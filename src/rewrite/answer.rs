@@ -26,6 +26,8 @@ pub enum Reason {
     Undecryptable(String),
     /// The resource is not served any more.
     NotServed,
+    /// The StorageVersionMigration of its resource ended as failed, with this message.
+    Migration(String),
     /// It was changed by others each time.
     Conflict,
     /// Anything else: status, and the server's one word for it.
@@ -47,6 +49,7 @@ impl fmt::Display for Reason {
             }
             Self::Undecryptable(text) => write!(f, "the API server cannot read it from etcd: {text}"),
             Self::NotServed => f.write_str("its resource is not served any more"),
+            Self::Migration(text) => write!(f, "the API server's own migration failed: {text}"),
             Self::Conflict => f.write_str("others changed it at each attempt; run again"),
             Self::Other { status, reason } => write!(f, "HTTP {status} {reason}"),
         }
@@ -203,7 +206,7 @@ fn fields(status: &Status) -> Vec<String> {
 }
 
 /// One line, of bounded length, with nothing that moves a terminal's cursor.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut out: String = text.chars().take(LONGEST_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST_TEXT).is_some() {
         out.push_str("...");

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::Plan;
+use super::{Plan, migration};
 
 /// The name of the ClusterRole.
 pub const NAME: &str = "keywright-rewrite";
+
+/// The name of the ClusterRole for a rewrite by StorageVersionMigrations.
+pub const MIGRATION_NAME: &str = "keywright-migration";
 
 /// A ClusterRole with which the plan can be made and carried out: `patch` on its resources, and reading of what may interfere, and of who writes with which key.
 ///
@@ -14,29 +17,51 @@ pub const NAME: &str = "keywright-rewrite";
 /// `docs/rewrite.md`.
 pub fn role(plan: &Plan) -> String {
     let mut patched: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut definitions = BTreeSet::new();
     for planned in &plan.resources {
-        let resource = &planned.resource;
-        patched.entry(&resource.group).or_default().insert(&resource.plural);
-        if resource.is_custom() {
-            definitions.insert(resource.to_string());
-        }
+        patched.entry(&planned.resource.group).or_default().insert(&planned.resource.plural);
     }
-    let mut text = format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {NAME}\nrules:\n");
+    let mut text = head(NAME);
     for (group, resources) in patched {
         rule(&mut text, group, resources, None, "patch");
     }
+    reading(&mut text, plan);
+    text
+}
+
+/// A ClusterRole with which the plan can be made and left to the API server's own migrations: it may touch no stored object at all.
+///
+/// A verb `create` cannot be tied to names: it may ask for the migration of any resource, which changes nothing in it.
+pub fn migration_role(plan: &Plan) -> String {
+    let mut text = head(MIGRATION_NAME);
+    let names: BTreeSet<String> = plan.resources.iter().map(|planned| migration::name(&planned.resource)).collect();
+    if !names.is_empty() {
+        rule(&mut text, migration::GROUP, [migration::PLURAL], None, "create");
+        for verb in ["get", "delete"] {
+            rule(&mut text, migration::GROUP, [migration::PLURAL], Some(&names), verb);
+        }
+    }
+    reading(&mut text, plan);
+    text
+}
+
+fn head(name: &str) -> String {
+    format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\nrules:\n")
+}
+
+/// What the plan reads of what may interfere.
+fn reading(text: &mut String, plan: &Plan) {
+    let custom = plan.resources.iter().filter(|planned| planned.resource.is_custom());
+    let definitions: BTreeSet<String> = custom.map(|planned| planned.resource.to_string()).collect();
     if !definitions.is_empty() {
-        rule(&mut text, "apiextensions.k8s.io", ["customresourcedefinitions"], Some(&definitions), "get");
+        rule(text, "apiextensions.k8s.io", ["customresourcedefinitions"], Some(&definitions), "get");
     }
     let interfering =
         ["mutatingadmissionpolicies", "mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingwebhookconfigurations"];
-    rule(&mut text, "admissionregistration.k8s.io", interfering, None, "list");
+    rule(text, "admissionregistration.k8s.io", interfering, None, "list");
     // Who the API servers are, and which key each of them writes with.
-    rule(&mut text, "discovery.k8s.io", ["endpointslices"], None, "list");
-    rule(&mut text, "coordination.k8s.io", ["leases"], None, "list");
+    rule(text, "discovery.k8s.io", ["endpointslices"], None, "list");
+    rule(text, "coordination.k8s.io", ["leases"], None, "list");
     text.push_str("- nonResourceURLs: [\"/metrics\"]\n  verbs: [\"get\"]\n");
-    text
 }
 
 /// All values are DNS names, or empty: in quotation marks they are YAML strings as they stand.
@@ -104,5 +129,27 @@ rules:
   verbs: ["get"]
 "#;
         assert_eq!(text, expected);
+    }
+    #[test]
+    fn the_role_for_migrations_has_no_verb_on_what_is_stored() {
+        let served = discovery(&[("", "v1", "secrets", true, &["patch"], "")]);
+        let stale =
+            Stale { group: None, resource: "secrets".to_owned(), namespace: Some("a".to_owned()), name: "s".to_owned(), mod_revision: 1 };
+        let text = migration_role(&plan(vec![stale], &served, &Admission::default()));
+        let expected = r#"rules:
+- apiGroups: ["storagemigration.k8s.io"]
+  resources: ["storageversionmigrations"]
+  verbs: ["create"]
+- apiGroups: ["storagemigration.k8s.io"]
+  resources: ["storageversionmigrations"]
+  resourceNames: ["keywright-secrets"]
+  verbs: ["get"]
+- apiGroups: ["storagemigration.k8s.io"]
+  resources: ["storageversionmigrations"]
+  resourceNames: ["keywright-secrets"]
+  verbs: ["delete"]
+- apiGroups: ["admissionregistration.k8s.io"]
+"#;
+        assert!(text.contains(expected), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::super::failure::{Exit, Failure};
@@ -19,6 +19,7 @@ use crate::hardening;
 use crate::keyring::store::Opened;
 use crate::kube::admission::Admission;
 use crate::kube::{Access, Discovery, KubeError};
+use crate::rewrite::migration::{Begun, Ended, MigrationError, Migrations, name};
 use crate::rewrite::plan::{Impossible, Plan, Stale};
 use crate::rewrite::{self, Limits, Report};
 use crate::scan::evidence::Adoption;
@@ -33,6 +34,7 @@ those in flight, says what was done, and ends with 7; a second signal ends it at
 Examples:
   keywright rotate rewrite --config /etc/keywright/config.toml --dry-run
   keywright rotate rewrite --config /etc/keywright/config.toml --rate 100
+  keywright rotate rewrite --config /etc/keywright/config.toml --via storageversionmigration
   keywright rotate rewrite --dev --endpoints http://127.0.0.1:2379 --kubeconfig admin.conf"
 )]
 pub(super) struct Arguments {
@@ -42,12 +44,27 @@ pub(super) struct Arguments {
     cluster: cluster::Arguments,
     #[command(flatten)]
     pace: Pace,
+    /// Who writes: this command, by patches, or kube-controller-manager, by one StorageVersionMigration for each resource
+    #[arg(long, value_name = "WAY", default_value = "patch")]
+    via: Via,
+    /// How long the StorageVersionMigration of one resource may take
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    migration_wait: Duration,
     /// Have the API server check every patch, admission included, and write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print the ClusterRole that is needed for what is stale now, and patch nothing
     #[arg(long)]
     print_role: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Via {
+    /// Empty patches; needs nothing but the role
+    Patch,
+    /// The API server's own migration; --at-a-time and --rate do not apply
+    #[value(name = "storageversionmigration")]
+    Migration,
 }
 
 /// How hard the API server is asked, and how long it is waited for.
@@ -83,14 +100,17 @@ fn attempt(arguments: &Arguments) -> Result<(Answer, Left), Failure> {
         let access = cluster.access().await?;
         if arguments.print_role {
             let (plan, _) = plan(&cluster, &opened, &access).await?;
-            let role = rewrite::role(&plan);
+            let role = if arguments.via == Via::Patch { rewrite::role(&plan) } else { rewrite::migration_role(&plan) };
             return Ok((Answer { json: json!({ "role": role }), text: role }, None));
         }
         if !arguments.dry_run {
             adopted(&cluster, &opened, &arguments.pace).await?;
         }
         let (plan, _) = plan(&cluster, &opened, &access).await?;
-        let report = patch(&access, &plan, &arguments.pace, arguments.dry_run).await?;
+        let report = match arguments.via {
+            Via::Patch => patch(&access, &plan, &arguments.pace, arguments.dry_run).await?,
+            Via::Migration => migrate(&cluster, &opened, &access, &plan, arguments).await?,
+        };
         Ok((answer(&named, &plan, &report, arguments.dry_run), left(&plan, &report)))
     })
 }
@@ -147,6 +167,66 @@ pub(super) async fn patch(access: &Access, plan: &Plan, pace: &Pace, dry_run: bo
     })
     .await
     .map_err(|e| Failure::new(Exit::Runtime, "rewrite stale objects", &e, "Run it again: it goes on with what is still stale."))
+}
+
+/// Has one migration after the other carried out, and counts by a further scan what they left.
+async fn migrate(
+    cluster: &Cluster<'_>,
+    opened: &Opened,
+    access: &Access,
+    planned: &Plan,
+    arguments: &Arguments,
+) -> Result<Report, Failure> {
+    let dry_run = arguments.dry_run;
+    let keyring = cluster::prove(opened)?;
+    let primary = keyring.primary().text();
+    let discovery = Discovery::read(access).await.map_err(|e| migration_failure(&e.into()))?;
+    let migrations = Migrations::find(access, &discovery, primary.as_str()).map_err(|e| migration_failure(&e))?;
+    let bar = Bar::new("migrate", "resources");
+    let mut failed = Vec::new();
+    for (resource, done) in planned.resources.iter().map(|planned| &planned.resource).zip(0..) {
+        bar.at(done, planned.resources.len() as u64);
+        let begun = migrations.begin(resource, dry_run).await.map_err(|e| migration_failure(&e))?;
+        let how = match (begun, dry_run) {
+            (Begun::Made, false) => "made",
+            (Begun::TakenUp, false) => "taken up",
+            (Begun::Made, true) => "would be made",
+            (Begun::TakenUp, true) => "would be taken up",
+        };
+        note(&format!("{resource}: StorageVersionMigration {} {how}\n", name(resource)));
+        if dry_run {
+            continue;
+        }
+        let mut said = |message: &str| note(&format!("{resource}: {message}\n"));
+        let ended = migrations.finish(resource, arguments.migration_wait, &mut said).await.map_err(|e| migration_failure(&e))?;
+        if let Ended::Failed(message) = ended {
+            failed.push((resource.to_string(), name(resource), message));
+        }
+    }
+    if dry_run {
+        return Ok(Report::migrated(planned, None, failed));
+    }
+    let (now, _) = plan(cluster, opened, access).await?;
+    Ok(Report::migrated(planned, Some(&now), failed))
+}
+
+fn migration_failure(error: &MigrationError) -> Failure {
+    const TURN_ON: &str = "It is on by itself from Kubernetes 1.37. In 1.35 and 1.36 give kube-apiserver --feature-gates=StorageVersionMigrator=true and \
+--runtime-config=storagemigration.k8s.io/v1beta1=true, and kube-controller-manager the same feature gate. Or leave out --via: patches need none of it.";
+    let (exit, next) = match error {
+        MigrationError::NotServed { .. } => (Exit::Configuration, TURN_ON),
+        MigrationError::NotTakenUp { .. } => (
+            Exit::Runtime,
+            "See that kube-controller-manager runs, with the feature gate StorageVersionMigrator and its controller storage-version-migrator-controller; it was removed again. Or leave out --via.",
+        ),
+        MigrationError::NotOurs { .. } => {
+            (Exit::Refused, "Look at it with kubectl, and delete it if nobody needs it; then run this again.")
+        }
+        MigrationError::Refused { status: 403, .. } => (Exit::Runtime, "Apply the ClusterRole that --print-role prints with this --via."),
+        MigrationError::Late { .. } => (Exit::Incomplete, "It goes on; run this again, which takes it up, or see --migration-wait."),
+        _ => (Exit::Runtime, "Run it again: it goes on with what is still stale."),
+    };
+    Failure::new(exit, "rewrite by StorageVersionMigration", error, next)
 }
 
 /// What no patch could rewrite.

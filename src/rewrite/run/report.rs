@@ -84,6 +84,30 @@ impl Report {
         Self { resources: plan.resources.iter().map(tally).collect(), ..Self::default() }
     }
 
+    /// What migrations did of `plan`: what a plan made afterwards, `after`, still names of a resource was left by them, as a failure if
+    /// the migration of the resource `failed` (resource, name, message). Without `after` it is what they would do.
+    pub fn migrated(plan: &Plan, after: Option<&Plan>, failed: Vec<(String, String, String)>) -> Self {
+        let mut report = Self::new(plan);
+        for tally in &mut report.resources {
+            let same = after.and_then(|after| after.resources.iter().find(|planned| planned.resource.to_string() == tally.resource));
+            let left = same.map(|planned| planned.objects.as_slice()).unwrap_or_default();
+            let count = left.len() as u64;
+            tally.counts.rewritten = tally.planned.saturating_sub(count);
+            if failed.iter().any(|(resource, ..)| *resource == tally.resource) {
+                tally.counts.failed = count;
+            } else {
+                tally.counts.unchanged = count;
+                let room = NAMED.saturating_sub(report.unchanged.len());
+                report.unchanged.extend(left.iter().take(room).map(|object| format!("{} {object}", tally.resource)));
+            }
+        }
+        report.failures = failed
+            .into_iter()
+            .map(|(resource, object, message)| Failure { resource, object, reason: Reason::Migration(message) })
+            .collect();
+        report
+    }
+
     /// The sum over all resources.
     pub fn total(&self) -> Counts {
         self.resources.iter().fold(Counts::default(), |sum, tally| Counts {

@@ -2,7 +2,7 @@
 //! their ports, and commands run as they stand in the guide.
 //!
 //! Each node is a mount and UTS namespace with a `/etc`, `/run` and `/var/lib` of its own; all of a cluster share one network namespace, with the
-//! node's addresses on its loopback. There is no container and no real kubelet or systemd: [`supervisor`] runs kube-apiserver as its manifest
+//! node's addresses on its loopback. There is no container and no real kubelet or systemd: `supervisor.rs` runs kube-apiserver as its manifest
 //! says whenever that changes, and the few units a guide speaks of. Needs root.
 
 mod manifest;
