@@ -33,7 +33,7 @@ pub(crate) fn run(fuzz_seconds: u32) -> Result<bool, TaskError> {
 
 fn every_test(stages: &mut Stages, fuzz_seconds: u32) -> Result<(), TaskError> {
     let targets = targets::of_workspace()?;
-    let gated: Vec<_> = targets.iter().filter(|target| !target.required_features.is_empty()).collect();
+    let gated: Vec<_> = targets.iter().filter(|target| target.is_gated()).collect();
     let mut ran = Report::default();
     stages.run("unit and command-line tests", || tests(&mut ran, &[]));
     stages.run("plugin-only feature set", || tests(&mut ran, &["--no-default-features", "--lib"]));

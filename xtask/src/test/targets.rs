@@ -20,6 +20,13 @@ pub(super) struct Target {
     pub(super) required_features: Vec<String>,
 }
 
+impl Target {
+    /// Whether it is a test file that plain `cargo test` skips.
+    pub(super) fn is_gated(&self) -> bool {
+        self.integration && !self.required_features.is_empty()
+    }
+}
+
 /// The test targets of every package of the workspace.
 pub(super) fn of_workspace() -> Result<Vec<Target>, TaskError> {
     let text = output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
@@ -73,6 +80,7 @@ mod tests {
     const METADATA: &str = r#"{"packages": [{"name": "keywright", "manifest_path": "/x/Cargo.toml", "targets": [
         {"name": "keywright", "kind": ["lib"], "src_path": "/x/src/lib.rs", "test": true},
         {"name": "in-cluster", "kind": ["test"], "src_path": "/x/tests/in-cluster.rs", "test": true, "required-features": ["cluster-tests"]},
+        {"name": "keywright-operator", "kind": ["bin"], "src_path": "/x/src/operator.rs", "test": true, "required-features": ["operator"]},
         {"name": "empty", "kind": ["test"], "src_path": "/x/tests/empty.rs", "test": true},
         {"name": "build-script-build", "kind": ["custom-build"], "src_path": "/x/build.rs", "test": false}
     ]}]}"#;
@@ -81,8 +89,11 @@ mod tests {
     fn a_forgotten_target_and_an_empty_one_are_named() {
         let targets = parse(METADATA).expect("the text above is JSON");
         assert_eq!(targets[1].required_features, ["cluster-tests"]);
+        let gated: Vec<_> = targets.iter().filter(|target| target.is_gated()).map(|target| target.name.as_str()).collect();
+        assert_eq!(gated, ["in-cluster"], "a program is no test file");
         let mut ran = Report::default();
         ran.see("     Running unittests src/lib.rs (target/debug/deps/keywright-00)");
+        ran.see("     Running unittests src/operator.rs (target/debug/deps/keywright_operator-00)");
         ran.see("     Running tests/empty.rs (target/debug/deps/empty-00)");
         let expected = ["no stage ran tests/in-cluster.rs of keywright", "tests/empty.rs of keywright ran no test"];
         assert_eq!(not_run(&targets, &ran), expected);
