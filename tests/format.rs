@@ -14,9 +14,6 @@ mod documentation;
 #[path = "format/envelope.rs"]
 mod envelope;
 // Wants python3, as a control plane's tests want more than cargo.
-#[cfg(feature = "cluster-tests")]
-#[path = "format/independent.rs"]
-mod independent;
 #[path = "format/key_id.rs"]
 mod key_id;
 #[path = "format/keyring.rs"]
