@@ -13,7 +13,6 @@ mod canonical;
 mod documentation;
 #[path = "format/envelope.rs"]
 mod envelope;
-// Wants python3, as a control plane's tests want more than cargo.
 #[path = "format/key_id.rs"]
 mod key_id;
 #[path = "format/keyring.rs"]
