@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keywright_testbed::apiserver::TOKEN;
@@ -77,19 +76,8 @@ impl Bench {
     }
 
     /// Has the API server poll the plugin while `work` is done.
-    fn polled<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    let _ = self.stack.api().kms_ready();
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-            });
-            let done = work();
-            over.store(true, Ordering::SeqCst);
-            done
-        })
+    fn polled<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::trio::polled(&[&self.stack.server], work)
     }
 
     fn every_secret_reads(&self) {

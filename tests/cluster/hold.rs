@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keywright_testbed::apiserver::TOKEN;
@@ -93,18 +92,7 @@ impl Bench {
 
 /// Has the API server poll the plugin while `work` is done.
 fn polled<T>(stack: &Stack, work: impl FnOnce() -> T) -> T {
-    let (over, api) = (AtomicBool::new(false), stack.api().clone());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
-                let _ = api.kms_ready();
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        });
-        let done = work();
-        over.store(true, Ordering::SeqCst);
-        done
-    })
+    crate::trio::polled(&[&stack.server], work)
 }
 
 fn name(number: u64) -> String {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keywright_testbed::apiserver::TOKEN;
@@ -21,18 +20,7 @@ fn create(stack: &Stack, path: &str, object: &Value) {
 
 /// Runs `words` while the API server is made to poll its plugin.
 fn polled(stack: &Stack, words: &[&str], names: &[String]) -> Ran {
-    let over = &AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
-                let _ = stack.api().kms_ready();
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        });
-        let ran = Ran::within(Command::new(KEYWRIGHT).args(words).args(names), LONG).expect("it ends by itself");
-        over.store(true, Ordering::SeqCst);
-        ran
-    })
+    crate::trio::polled(&[&stack.server], || Ran::within(Command::new(KEYWRIGHT).args(words).args(names), LONG).expect("it ends by itself"))
 }
 
 fn user(stack: &Stack, file: &Path, token: &str) -> Vec<String> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keywright_testbed::api::{Api, base64};
@@ -57,19 +56,8 @@ impl Bench {
     }
 
     /// Does `work` while the API server is made to poll its plugin.
-    pub(crate) fn polled<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let over = &AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    let _ = self.stack.api().kms_ready();
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-            });
-            let done = work();
-            over.store(true, Ordering::SeqCst);
-            done
-        })
+    pub(crate) fn polled<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::trio::polled(&[&self.stack.server], work)
     }
 
     /// A whole rewrite as `user`.
@@ -120,7 +108,14 @@ fn what_the_api_server_cannot_decrypt_is_told_from_a_verb_that_is_missing_and_th
     // A user who may patch Secrets in namespace default, and everything else elsewhere.
     let rule = |resources: &[&str]| json!([{"apiGroups": [""], "resources": resources, "verbs": ["patch"]}]);
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
-    created(api, &format!("{rbac}/clusterroles"), &json!({"metadata": {"name": "maps"}, "rules": rule(&["configmaps"])}));
+    // And who may see which API servers there are, and with which key each writes.
+    let maps = json!([
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["list"]},
+        {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
+    ]);
+    created(api, &format!("{rbac}/clusterroles"), &json!({"metadata": {"name": "maps"}, "rules": maps}));
     created(api, &format!("{rbac}/namespaces/default/roles"), &json!({"metadata": {"name": "secrets"}, "rules": rule(&["secrets"])}));
     created(api, "/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "half"}}));
     let subjects = json!([{"kind": "ServiceAccount", "namespace": "default", "name": "half"}]);

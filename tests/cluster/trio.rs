@@ -192,7 +192,7 @@ impl Trio {
     }
 }
 
-/// Does `work` while each of `servers` is made to poll its plugin.
+/// Does `work` while each of `servers` is made to poll its plugin; should it panic, that ends too.
 pub(crate) fn polled<T>(servers: &[&ApiServer], work: impl FnOnce() -> T) -> T {
     let (over, pace) = channel::<()>();
     std::thread::scope(|scope| {
