@@ -6,6 +6,8 @@
 pub mod access;
 pub mod admission;
 pub mod discovery;
+mod leases;
+mod metrics;
 pub mod servers;
 pub mod starts;
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use http::uri::Authority;
 use serde::Deserialize;
 
+use super::leases::{self, Lease};
+use super::metrics::{USES, value};
 use super::{Access, KubeError, Options};
 use crate::key_id::{self, KeyId};
 
-/// Counts what was written and read with each key.
-const USES: &str = "apiserver_envelope_encryption_key_id_hash_total{";
 /// When a good Status last named each key, in seconds since 1970 by the clock of the API server.
 const NAMED: &str = "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds{";
 /// The label of these by which a server says which one it is: `sha256:` and the digest of the name of its Lease.
@@ -28,10 +28,6 @@ const IDENTITY: &str = "apiserver_id_hash";
 const LIMIT: Duration = Duration::from_secs(10);
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
-const LEASES: &str =
-    "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
-const HOSTNAME: &str = "kubernetes.io/hostname";
-
 /// The API servers of a cluster, and how each is asked.
 pub struct Servers {
     asked: Vec<Server>,
@@ -55,8 +51,8 @@ struct Said {
 }
 
 #[derive(Deserialize)]
-struct List<T> {
-    items: Vec<T>,
+struct Slices {
+    items: Vec<Slice>,
 }
 
 #[derive(Deserialize)]
@@ -77,18 +73,6 @@ struct Port {
     port: Option<u16>,
 }
 
-#[derive(Deserialize)]
-struct Lease {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
 impl Servers {
     /// Asks the API server of the kubeconfig which others there are. Each will be asked with the same credentials, at the addresses of
     /// `options` if it has any.
@@ -97,10 +81,9 @@ impl Servers {
     /// `leases.coordination.k8s.io` in `kube-system`.
     pub async fn list(options: &Options) -> Result<Self, KubeError> {
         let access = Access::open(options).await?;
-        let slices = access.get::<List<Slice>>(SLICES, "a list of EndpointSlices").await;
+        let slices = access.get::<Slices>(SLICES, "a list of EndpointSlices").await;
         let slices = slices.map_err(needing("list endpointslices.discovery.k8s.io in the namespace default"))?;
-        let leases = access.get::<List<Lease>>(LEASES, "a list of Leases").await;
-        let leases = leases.map_err(needing("list leases.coordination.k8s.io in the namespace kube-system"))?;
+        let leases = leases::list(&access).await.map_err(needing("list leases.coordination.k8s.io in the namespace kube-system"))?;
         let published: BTreeSet<String> = slices.items.into_iter().flat_map(addresses).collect();
         let mut asked = Vec::new();
         if options.servers.is_empty() {
@@ -116,7 +99,7 @@ impl Servers {
                 asked.push(Server::new(options, address).await?);
             }
         }
-        let leases = leases.items.into_iter().map(|lease| (key_id::sha256_form(&lease.metadata.name), shown(&lease.metadata))).collect();
+        let leases = leases.iter().map(|lease| (key_id::sha256_form(&lease.name), shown(lease))).collect();
         Ok(Self { asked, published, leases })
     }
 
@@ -223,8 +206,8 @@ fn addresses(slice: Slice) -> Vec<String> {
 }
 
 /// The server of a Lease, for people.
-fn shown(lease: &Metadata) -> String {
-    match lease.labels.get(HOSTNAME) {
+fn shown(lease: &Lease) -> String {
+    match &lease.host {
         Some(host) => format!("{host}, Lease {}", lease.name),
         None => format!("Lease {}", lease.name),
     }
@@ -241,7 +224,6 @@ fn identity(page: &str) -> Option<String> {
 fn judge(page: &str, hash: &str, coasting: Duration) -> Result<(), String> {
     let label = |name: &str, value: &str| format!("{name}=\"{value}\"");
     let ours = label("key_id_hash", hash);
-    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
     let named: Vec<&str> = page.lines().filter(|line| line.starts_with(NAMED)).collect();
     let Some(new) = named.iter().find(|line| line.contains(&ours)) else {
         return Err("no Status has named the primary to it yet".into());

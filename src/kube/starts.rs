@@ -4,63 +4,26 @@
 //! Lease comes from the host and stays, the holder is drawn anew at every start. `process_start_time_seconds` of the metrics is no measure of
 //! that: it moves with the clock of the machine, without any start.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-
+use super::leases::{self, Lease};
+use super::metrics::{USES, value};
 use super::servers::Servers;
 use super::{Access, KubeError, Options};
 use crate::key_id::{self, KeyId};
 use crate::rotation::hold::{Activity, Server};
 
-const LEASES: &str =
-    "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
-const HOSTNAME: &str = "kubernetes.io/hostname";
-
-/// Counts what was written and read with each key.
-const USES: &str = "apiserver_envelope_encryption_key_id_hash_total{";
 /// Counts calls of a plugin by their outcome.
 const CALLS: &str = "apiserver_envelope_encryption_kms_operations_latency_seconds_count{";
-
-#[derive(Deserialize)]
-struct Leases {
-    items: Vec<Lease>,
-}
-
-#[derive(Deserialize)]
-struct Lease {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    #[serde(default)]
-    holder_identity: Option<String>,
-}
 
 /// Every API server that holds a Lease; one that has ended is among them until its Lease goes, an hour later.
 ///
 /// Errors: those of [`Access`]; it needs the verb `list` on `leases.coordination.k8s.io` in the namespace `kube-system`.
 pub async fn all(access: &Access) -> Result<Vec<Server>, KubeError> {
-    let leases: Leases = access.get(LEASES, "a list of Leases").await?;
-    Ok(leases.items.into_iter().map(server).collect())
+    Ok(leases::list(access).await?.into_iter().map(server).collect())
 }
 
-fn server(lease: Lease) -> Server {
-    let Metadata { name, labels } = lease.metadata;
+fn server(Lease { name, host, holder }: Lease) -> Server {
     // Without a holder nobody renews it: its name alone will be the same for ever, so that it never counts as restarted.
-    let holder = lease.spec.holder_identity.filter(|holder| !holder.is_empty()).unwrap_or_else(|| name.clone());
-    Server { name: labels.get(HOSTNAME).cloned().unwrap_or(name), holder }
+    Server { holder: holder.unwrap_or_else(|| name.clone()), name: host.unwrap_or(name) }
 }
 
 /// What each API server has done with `version` since its start, by its metrics: of one server the one of the kubeconfig, of several each by its
@@ -86,10 +49,9 @@ pub async fn activity(
 
 /// By one page of metrics.
 fn judge(page: &str, hash: &str) -> Activity {
-    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).unwrap_or_default();
     let count = |prefix: &str, labels: [&str; 2]| {
         let of = page.lines().filter(|line| line.starts_with(prefix) && labels.iter().all(|label| line.contains(label)));
-        let sum: f64 = of.map(value).sum();
+        let sum: f64 = of.filter_map(value).sum();
         // A count is whole; as a number of any size it does not wrap.
         sum.max(0.0) as u64
     };
@@ -136,10 +98,11 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_the_holder_of_its_lease() {
-        let read = |text: &str| serde_json::from_str::<Lease>(text).map(server).expect("a Lease");
-        let full = r#"{"metadata": {"name": "apiserver-x", "labels": {"kubernetes.io/hostname": "cp-1"}}, "spec": {"holderIdentity": "apiserver-x_1"}}"#;
-        assert_eq!(read(full), Server { name: "cp-1".into(), holder: "apiserver-x_1".into() });
-        let bare = r#"{"metadata": {"name": "apiserver-x"}}"#;
-        assert_eq!(read(bare), Server { name: "apiserver-x".into(), holder: "apiserver-x".into() });
+        let lease = |host: Option<&str>, holder: Option<&str>| {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            server(Lease { name: "apiserver-x".into(), host: text(host), holder: text(holder) })
+        };
+        assert_eq!(lease(Some("cp-1"), Some("apiserver-x_1")), Server { name: "cp-1".into(), holder: "apiserver-x_1".into() });
+        assert_eq!(lease(None, None), Server { name: "apiserver-x".into(), holder: "apiserver-x".into() });
     }
 }
