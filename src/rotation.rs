@@ -144,9 +144,8 @@ pub fn next(document: &Document, from: KeyId, backup: bool, now: Time) -> Next {
     if !retired.is_empty() {
         return Next::Disable(retired);
     }
-    let left = |v: &VersionRecord| document.hold.saturating_sub(now.since(v.changed));
     let disabled = |v: &&VersionRecord| v.state == StateLabel::Disabled;
-    match document.versions.iter().filter(disabled).map(left).max() {
+    match document.versions.iter().filter(disabled).map(|v| v.hold_left(document.hold, now)).max() {
         None => Next::Done,
         Some(Duration::ZERO) => Next::Destroy(old(&|v| v.state == StateLabel::Disabled)),
         Some(left) => Next::Hold(old(&|v| v.state == StateLabel::Disabled), left),

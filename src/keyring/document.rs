@@ -174,6 +174,13 @@ impl Document {
 }
 
 impl VersionRecord {
+    /// How much of `hold` is left at `now`; it began when the version entered its state.
+    ///
+    /// A clock that was set back makes the time since then short or none, and the hold longer: never the other way round by us.
+    pub fn hold_left(&self, hold: Duration, now: Time) -> Duration {
+        hold.saturating_sub(now.since(self.changed))
+    }
+
     fn write(&self, out: &mut String) {
         let _ = write!(
             out,

@@ -206,8 +206,7 @@ pub fn destroy(document: &mut Document, target: KeyId, now: Time) -> Result<Outc
     match version.state {
         StateLabel::Destroyed => Ok(Outcome::Unchanged(target)),
         StateLabel::Disabled => {
-            // A clock that was set back makes the time since then short or none, and the hold longer: never the other way round by us.
-            let left = hold.saturating_sub(now.since(version.changed));
+            let left = version.hold_left(hold, now);
             if !left.is_zero() {
                 return Err(StepError::Hold { key_id: target, left });
             }

@@ -92,7 +92,7 @@ fn looked(named: &Named, opened: &Opened, request: &Request<'_>, about: KeyId) -
 /// Whether the version is disabled, and the time of its hold is over.
 fn is_over(document: &Document, about: KeyId) -> bool {
     let version = document.versions.iter().find(|v| v.key_id == about && v.state == StateLabel::Disabled);
-    version.is_some_and(|version| Time::of(SystemTime::now()).since(version.changed) >= document.hold)
+    version.is_some_and(|version| version.hold_left(document.hold, Time::of(SystemTime::now())).is_zero())
 }
 
 /// What may be lost, and how to go on all the same.

@@ -24,8 +24,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How the hold of `key_id` stands. `cluster` may say why there is none to ask.
 pub(super) async fn look(named: &Named, cluster: Result<&Cluster<'_>, &str>, document: &Document, key_id: KeyId) -> Hold {
     let (generation, then) = AtDisable::read(document, key_id);
-    let changed = document.versions.iter().find(|v| v.key_id == key_id).map(|v| v.changed);
-    let left = changed.map_or(document.hold, |changed| document.hold.saturating_sub(Time::of(SystemTime::now()).since(changed)));
+    let version = document.versions.iter().find(|v| v.key_id == key_id);
+    let left = version.map_or(document.hold, |version| version.hold_left(document.hold, Time::of(SystemTime::now())));
     let refused = refused(named, document, key_id, generation).await;
     let now = match cluster {
         Ok(cluster) => {
@@ -129,30 +129,29 @@ pub(super) fn objection(hold: &Hold, key_id: KeyId) -> Option<Failure> {
     })
 }
 
+/// How a condition stands in one word, and all that is said of it.
+fn said(standing: &Standing) -> (&'static str, Vec<&str>) {
+    match standing {
+        Standing::Met(how) => ("met", vec![how]),
+        Standing::Missing(missing) => ("missing", missing.iter().map(String::as_str).collect()),
+        Standing::Unrecorded(what) => ("missing", vec![what]),
+        Standing::Violated(what) => ("violated", vec![what]),
+    }
+}
+
 /// For people: a line for each condition.
 pub(super) fn table(hold: &Hold) -> String {
     let rows = hold.0.iter().map(|condition| {
-        let (word, said) = match &condition.standing {
-            Standing::Met(how) => ("met", how.clone()),
-            Standing::Missing(missing) => ("missing", missing.join("; ")),
-            Standing::Unrecorded(what) => ("missing", what.clone()),
-            Standing::Violated(what) => ("violated", what.clone()),
-        };
-        vec![condition.name.to_owned(), word.to_owned(), said]
+        let (is, what) = said(&condition.standing);
+        vec![condition.name.to_owned(), is.to_owned(), what.join("; ")]
     });
     output::columns(&["hold", "is", "what"], rows)
 }
 
 /// For scripts.
 pub(super) fn as_json(hold: &Hold) -> Value {
-    let one = |standing: &Standing| match standing {
-        Standing::Met(how) => ("met", vec![how.clone()]),
-        Standing::Missing(missing) => ("missing", missing.clone()),
-        Standing::Unrecorded(what) => ("missing", vec![what.clone()]),
-        Standing::Violated(what) => ("violated", vec![what.clone()]),
-    };
     let conditions = hold.0.iter().map(|condition| {
-        let (is, what) = one(&condition.standing);
+        let (is, what) = said(&condition.standing);
         json!({ "condition": condition.name, "is": is, "what": what })
     });
     conditions.collect()

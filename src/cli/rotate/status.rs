@@ -92,7 +92,7 @@ fn next_step(document: &Document, now: Time) -> String {
         return format!("promote {} once every node has it", staged.key_id);
     }
     if let Some(disabled) = find(StateLabel::Disabled) {
-        let left = document.hold.saturating_sub(now.since(disabled.changed));
+        let left = disabled.hold_left(document.hold, now);
         return if left.is_zero() {
             format!("destroy {}, once all that ends its hold is met", disabled.key_id)
         } else {
