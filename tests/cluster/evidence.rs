@@ -2,31 +2,28 @@
 //! killed, and a snapshot opens without the cluster.
 #![expect(clippy::print_stdout, reason = "the seed of the kills, and what they met, is the record of the run")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keywright_testbed::apiserver::TOKEN;
-use keywright_testbed::kubeconfig;
 use keywright_testbed::process::Process;
 use keywright_testbed::ran::Ran;
 use serde_json::Value;
 
 use crate::counts::{counted_by_kubernetes, counts};
-use crate::stack::{KEYWRIGHT, Stack, bytes};
+use crate::stack::{KEYWRIGHT, LONG, OF_KEYRING, Stack, bytes};
 
 /// Secrets that are written first.
 const SECRETS: u64 = 60;
 /// How often a run is killed at most.
 const KILLS: u32 = 6;
-/// How long a whole rotation may take: two polls of the API server, and some more.
-const LONG: Duration = Duration::from_secs(150);
 
 /// A stack with Secrets and a ConfigMap, and what commands need to find it.
 struct Bench {
     stack: Stack,
     names: Vec<String>,
-    folder: PathBuf,
+    user: Vec<String>,
 }
 
 impl Bench {
@@ -37,11 +34,8 @@ impl Bench {
         }
         let object = serde_json::json!({"metadata": {"name": "map"}, "data": {"key": "value"}});
         stack.api().create("/api/v1/namespaces/default/configmaps", &object).and_then(|answer| answer.ok()).expect("it is written");
-        let folder = stack.plugin.socket().parent().expect("a folder").to_owned();
-        let config = folder.join("kubeconfig");
-        kubeconfig::write(&config, &stack.server, TOKEN).expect("it is written");
-        let names = ["--dev", "--dir", text(&folder), "--endpoints", stack.etcd.endpoint()].map(str::to_owned).to_vec();
-        Self { stack, names, folder }
+        let (names, user) = (stack.place(), stack.user("kubeconfig", TOKEN));
+        Self { stack, names, user }
     }
 
     /// A command on the keyring and its etcd.
@@ -51,15 +45,11 @@ impl Bench {
 
     /// The same, with the API server.
     fn cluster(&self, words: &[&str]) -> Ran {
-        self.run(words, &[self.names.clone(), self.kubeconfig()].concat())
-    }
-
-    fn kubeconfig(&self) -> Vec<String> {
-        vec!["--kubeconfig".to_owned(), self.folder.join("kubeconfig").display().to_string()]
+        self.run(words, &[&self.names[..], &self.user].concat())
     }
 
     fn keyring(&self, words: &[&str]) -> Ran {
-        self.run(words, &self.names[..3])
+        self.run(words, &self.names[OF_KEYRING])
     }
 
     fn run(&self, words: &[&str], names: &[String]) -> Ran {
@@ -73,11 +63,6 @@ impl Bench {
         let list: Value = self.keyring(&["keyring", "list", "--output", "json"]).json();
         let new = list[1]["key_id"].as_str().expect("a key_id").to_owned();
         (old, new)
-    }
-
-    /// Has the API server poll the plugin while `work` is done.
-    fn polled<T>(&self, work: impl FnOnce() -> T) -> T {
-        crate::trio::polled(&[&self.stack.server], work)
     }
 
     fn every_secret_reads(&self) {
@@ -111,7 +96,7 @@ fn a_scan_counts_what_kubernetes_own_packages_count_live_and_in_a_snapshot_and_e
     let secrets = ("secrets".to_owned(), "kms-v2".to_owned(), "keywright".to_owned(), bench.stack.key_id.clone());
     assert_eq!(live[&secrets], SECRETS);
 
-    let snapshot = bench.folder.join("backup.db");
+    let snapshot = bench.stack.folder().join("backup.db");
     bench.stack.etcd.save(&snapshot).expect("a snapshot");
     let scanned = bench.keyring(&["scan", "--snapshot", text(&snapshot), "--output", "json"]);
     assert_eq!(counts(&scanned.json()["stores"][0]["report"]), live);
@@ -145,7 +130,7 @@ fn what_is_still_stored_under_a_version_is_named_and_keeps_it() {
     let scanned = bench.etcd(&["scan", "--expect-primary", "--resources", "secrets"]);
     scanned.fails(4, &["60 values are not so", "/registry/secrets/default/kept-0"]);
 
-    let rewritten = bench.polled(|| bench.cluster(&["rotate", "rewrite", "--output", "json"]));
+    let rewritten = bench.stack.polled(|| bench.cluster(&["rotate", "rewrite", "--output", "json"]));
     assert_eq!(rewritten.code, 0, "{rewritten:?}");
     let done: u64 =
         rewritten.json()["resources"].as_array().expect("a list").iter().map(|r| r["rewritten"].as_u64().expect("a number")).sum();
@@ -162,14 +147,14 @@ fn what_is_still_stored_under_a_version_is_named_and_keeps_it() {
 fn a_whole_rotation_killed_at_random_moments_ends_as_if_it_had_never_been() {
     let mut bench = Bench::start();
     let old = bench.stack.key_id.clone();
-    let backup = bench.folder.join("before.db");
+    let backup = bench.stack.folder().join("before.db");
     bench.stack.etcd.save(&backup).expect("a snapshot");
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos();
     println!("seed of the kills: {seed}");
     let run = ["rotate", "run", "--from", &old, "--no-backup", "a test", "--yes", "--output", "json"];
-    let names = [bench.names.clone(), bench.kubeconfig()].concat();
+    let names = [&bench.names[..], &bench.user].concat();
     let mut random = u64::from(seed) | 1;
-    let ended = bench.polled(|| {
+    let ended = bench.stack.polled(|| {
         for kill in 0..KILLS {
             // A generator of no quality is enough to spread them over the run.
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -191,7 +176,7 @@ fn a_whole_rotation_killed_at_random_moments_ends_as_if_it_had_never_been() {
     assert_eq!(ended.json()["state"], "disabled", "{ended:?}");
     bench.stack.server.restart().expect("the API server starts");
     bench.stack.etcd.compact().expect("it compacts");
-    let ended = bench.polled(|| Ran::within(Command::new(KEYWRIGHT).args(run).args(&names), LONG).expect("it ends by itself"));
+    let ended = bench.stack.polled(|| Ran::within(Command::new(KEYWRIGHT).args(run).args(&names), LONG).expect("it ends by itself"));
     assert_eq!(ended.code, 0, "{ended:?}");
     let answer = ended.json();
     assert_eq!((answer["state"].as_str(), answer["next"].as_str()), (Some("destroyed"), Some("every older version is destroyed")));

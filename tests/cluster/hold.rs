@@ -1,28 +1,23 @@
 //! Between disable and destroy, on real servers: each thing that ends the hold is wanted, for itself, and said.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use keywright_testbed::apiserver::TOKEN;
-use keywright_testbed::kubeconfig;
 use keywright_testbed::process::Process;
 use keywright_testbed::ran::Ran;
 use keywright_testbed::wait;
 use serde_json::Value;
 
 use crate::kms;
-use crate::stack::{KEYWRIGHT, SOON, Stack, bytes, sources, stored};
+use crate::stack::{KEYWRIGHT, LONG, OF_KEYRING, SOON, Stack, bytes, sources, stored};
 
 const SECRETS: u64 = 5;
-/// A rotation takes two polls of the API server, and some more.
-const LONG: Duration = Duration::from_secs(150);
 
 /// A stack with some Secrets, and what commands need to find it.
 struct Bench {
     stack: Stack,
     names: Vec<String>,
-    folder: PathBuf,
 }
 
 impl Bench {
@@ -32,12 +27,8 @@ impl Bench {
             let written = stack.api().create_secret(&name(number), &[("value", &bytes(200, number))]);
             written.and_then(|answer| answer.ok()).expect("it is written");
         }
-        let folder = stack.plugin.socket().parent().expect("a folder").to_owned();
-        let config = folder.join("kubeconfig");
-        kubeconfig::write(&config, &stack.server, TOKEN).expect("it is written");
-        let names = ["--dev", "--dir", text(&folder), "--endpoints", stack.etcd.endpoint(), "--kubeconfig", text(&config)];
-        let names = names.map(str::to_owned).to_vec();
-        Self { stack, names, folder }
+        let names = [stack.place(), stack.user("kubeconfig", TOKEN)].concat();
+        Self { stack, names }
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -52,7 +43,7 @@ impl Bench {
 
     /// A command that wants the keyring alone.
     fn keyring(&self, words: &[&str]) -> Ran {
-        Ran::of(Command::new(KEYWRIGHT).args(words).args(self.names.iter().take(3))).expect("it ends by itself")
+        Ran::of(Command::new(KEYWRIGHT).args(words).args(&self.names[OF_KEYRING])).expect("it ends by itself")
     }
 
     /// A whole rotation away from `old`, as far as `words` let it.
@@ -79,7 +70,7 @@ impl Bench {
             let ran = self.destroy(old, &["--dry-run"]);
             if ran.err.contains("is not adopted") { Err(ran.err) } else { Ok(()) }
         };
-        polled(&self.stack, || wait::until("adoption", LONG, shown)).expect("it adopts the primary");
+        self.stack.polled(|| wait::until("adoption", LONG, shown)).expect("it adopts the primary");
     }
 
     fn every_secret_reads(&self) {
@@ -88,11 +79,6 @@ impl Bench {
             assert_eq!(read["value"], bytes(200, number), "{}", name(number));
         }
     }
-}
-
-/// Has the API server poll the plugin while `work` is done.
-fn polled<T>(stack: &Stack, work: impl FnOnce() -> T) -> T {
-    crate::trio::polled(&[&stack.server], work)
 }
 
 fn name(number: u64) -> String {
@@ -114,7 +100,7 @@ fn destroy_wants_a_restart_of_the_api_server_a_compaction_and_that_nobody_asked(
     let old = bench.stack.key_id.clone();
     let (key_id, source) = sources(&stored(&bench.stack.etcd)).into_iter().next().expect("something was encrypted");
     assert_eq!(key_id, old);
-    let disabled = polled(&bench.stack, || bench.run(&Bench::rotation(&old, &["--until", "disable"])));
+    let disabled = bench.stack.polled(|| bench.run(&Bench::rotation(&old, &["--until", "disable"])));
     assert_eq!(disabled.code, 0, "{disabled:?}");
     assert_eq!(disabled.json()["state"], "disabled");
 
@@ -126,7 +112,7 @@ fn destroy_wants_a_restart_of_the_api_server_a_compaction_and_that_nobody_asked(
     assert!(stopped.json()["next"].as_str().is_some_and(|next| next.contains("the hold is not over: restart kube-apiserver on ")));
 
     // A file that does not vouch for its bytes is no evidence; a saved one is, and here it names the version.
-    let (copied, saved) = (bench.folder.join("copied.db"), bench.folder.join("saved.db"));
+    let (copied, saved) = (bench.stack.folder().join("copied.db"), bench.stack.folder().join("saved.db"));
     std::fs::copy(bench.stack.etcd.database(), &copied).expect("it is copied");
     bench.destroy(&old, &["--backup", text(&copied)]).fails(7, &["copied.db as evidence", "it carries no digest"]);
     bench.stack.etcd.save(&saved).expect("a snapshot");
@@ -155,12 +141,14 @@ fn destroy_wants_a_restart_of_the_api_server_a_compaction_and_that_nobody_asked(
     let opens = || kms::decrypt(bench.stack.plugin.socket(), &old, &source).map_err(|status| status.to_string());
     assert_eq!(wait::until("the version to open again", SOON, opens).expect("it is enabled").len(), 32);
     let mut waiting = Process::spawn("keywright", &mut bench.command(&Bench::rotation(&old, &["--wait-hold"]))).expect("starts");
-    polled(&bench.stack, || waiting.err().wait_for(0, LONG, "the hold", |line| line.starts_with("hold: restart kube-apiserver on ")))
+    bench
+        .stack
+        .polled(|| waiting.err().wait_for(0, LONG, "the hold", |line| line.starts_with("hold: restart kube-apiserver on ")))
         .expect("it waits for the hold");
     assert_eq!(waiting.ended().expect("it is asked"), None, "it waits");
     bench.stack.server.restart().expect("the API server starts");
     bench.stack.etcd.compact().expect("it compacts");
-    let ended = polled(&bench.stack, || waiting.wait(LONG)).expect("it ends by itself");
+    let ended = bench.stack.polled(|| waiting.wait(LONG)).expect("it ends by itself");
     assert!(ended.success(), "{ended}: {}", waiting.err().tail(30));
 
     let list = bench.keyring(&["keyring", "list", "--output", "json"]).json();

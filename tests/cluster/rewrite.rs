@@ -1,17 +1,13 @@
 //! What a rewrite meets on a real API server: objects that look as if they could not be written, and objects that cannot be.
 
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use keywright_testbed::apiserver::TOKEN;
-use keywright_testbed::kubeconfig;
 use keywright_testbed::ran::Ran;
 use serde_json::{Value, json};
 
-use crate::stack::{KEYWRIGHT, SOON, Stack, bytes};
+use crate::stack::{KEYWRIGHT, LONG, SOON, Stack, bytes};
 
-const LONG: Duration = Duration::from_secs(150);
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
 fn create(stack: &Stack, path: &str, object: &Value) {
@@ -20,19 +16,13 @@ fn create(stack: &Stack, path: &str, object: &Value) {
 
 /// Runs `words` while the API server is made to poll its plugin.
 fn polled(stack: &Stack, words: &[&str], names: &[String]) -> Ran {
-    crate::trio::polled(&[&stack.server], || Ran::within(Command::new(KEYWRIGHT).args(words).args(names), LONG).expect("it ends by itself"))
-}
-
-fn user(stack: &Stack, file: &Path, token: &str) -> Vec<String> {
-    kubeconfig::write(file, &stack.server, token).expect("it is written");
-    vec!["--kubeconfig".into(), file.display().to_string()]
+    stack.polled(|| Ran::within(Command::new(KEYWRIGHT).args(words).args(names), LONG).expect("it ends by itself"))
 }
 
 #[test]
 fn immutable_finalizing_and_terminating_objects_are_rewritten_and_what_a_policy_keeps_back_is_named() {
     let stack = Stack::start();
-    let folder = stack.plugin.socket().parent().expect("a folder").to_owned();
-    let etcd = ["--dev".to_owned(), "--dir".into(), folder.display().to_string(), "--endpoints".into(), stack.etcd.endpoint().to_owned()];
+    let etcd = stack.place();
     let value = keywright_testbed::api::base64(&bytes(50, 1));
     create(&stack, SECRETS, &json!({"metadata": {"name": "immutable"}, "immutable": true, "data": {"v": value}}));
     create(&stack, SECRETS, &json!({"metadata": {"name": "held", "finalizers": ["example.com/held"]}, "data": {"v": value}}));
@@ -62,10 +52,8 @@ fn immutable_finalizing_and_terminating_objects_are_rewritten_and_what_a_policy_
     })
     .expect("it comes");
 
-    let admin = user(&stack, &folder.join("admin.conf"), TOKEN);
-    for step in ["begin", "promote"] {
-        Ran::of(Command::new(KEYWRIGHT).args(["rotate", step]).args(&etcd[..3])).expect("it ends by itself").succeeds();
-    }
+    let admin = stack.user("admin.conf", TOKEN);
+    stack.promote();
     let rewritten = polled(&stack, &["rotate", "rewrite", "--output", "json"], &[&etcd[..], &admin].concat());
     assert_eq!(rewritten.code, 4, "{rewritten:?}");
     let answer: Value = serde_json::from_str(&rewritten.out).expect("JSON");
@@ -80,7 +68,6 @@ fn immutable_finalizing_and_terminating_objects_are_rewritten_and_what_a_policy_
 #[test]
 fn the_printed_role_is_enough_for_the_whole_rewrite_and_lets_nobody_read_a_secret() {
     let stack = Stack::start();
-    let folder = stack.plugin.socket().parent().expect("a folder").to_owned();
     for number in 0..20 {
         stack
             .api()
@@ -88,11 +75,9 @@ fn the_printed_role_is_enough_for_the_whole_rewrite_and_lets_nobody_read_a_secre
             .and_then(|answer| answer.ok())
             .expect("it is written");
     }
-    let etcd = ["--dev".to_owned(), "--dir".into(), folder.display().to_string(), "--endpoints".into(), stack.etcd.endpoint().to_owned()];
-    for step in ["begin", "promote"] {
-        Ran::of(Command::new(KEYWRIGHT).args(["rotate", step]).args(&etcd[..3])).expect("it ends by itself").succeeds();
-    }
-    let admin = user(&stack, &folder.join("admin.conf"), TOKEN);
+    let etcd = stack.place();
+    stack.promote();
+    let admin = stack.user("admin.conf", TOKEN);
     let role =
         Ran::of(Command::new(KEYWRIGHT).args(["rotate", "rewrite", "--print-role"]).args(&etcd).args(&admin)).expect("it ends").succeeds();
     let applied = stack.api().request(
@@ -111,7 +96,7 @@ fn the_printed_role_is_enough_for_the_whole_rewrite_and_lets_nobody_read_a_secre
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
     let token = stack.api().create("/api/v1/namespaces/default/serviceaccounts/rewriter/token", &request).and_then(|answer| answer.ok());
     let token = token.expect("a token")["status"]["token"].as_str().expect("text").to_owned();
-    let rewriter = user(&stack, &folder.join("rewriter.conf"), &token);
+    let rewriter = stack.user("rewriter.conf", &token);
 
     let rewritten = polled(&stack, &["rotate", "rewrite", "--output", "json"], &[&etcd[..], &rewriter].concat());
     assert_eq!(rewritten.code, 0, "{rewritten:?}");

@@ -1,21 +1,17 @@
 //! How a real API server words what stands in the way of an empty patch, and what the rewrite makes of each.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use keywright_testbed::api::{Api, base64};
 use keywright_testbed::apiserver::TOKEN;
-use keywright_testbed::kubeconfig;
 use keywright_testbed::ran::Ran;
 use keywright_testbed::wait;
 use serde_json::{Value, json};
 
 use crate::hook::Hook;
-use crate::stack::{KEYWRIGHT, SOON, Stack, bytes};
+use crate::stack::{KEYWRIGHT, LONG, SOON, Stack, bytes};
 
-const LONG: Duration = Duration::from_secs(150);
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 
 /// A stack with a kubeconfig of its administrator, and what names its keyring and its etcd.
@@ -27,9 +23,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn of(stack: Stack) -> Self {
-        let folder = stack.plugin.socket().parent().expect("a folder").to_owned();
-        let etcd = ["--dev", "--dir", &folder.display().to_string(), "--endpoints", stack.etcd.endpoint()].map(str::to_owned).to_vec();
-        let admin = user(&stack, &folder.join("admin.conf"), TOKEN);
+        let (etcd, admin) = (stack.place(), stack.user("admin.conf", TOKEN));
         Self { stack, etcd, admin }
     }
 
@@ -42,33 +36,17 @@ impl Bench {
         self.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &object);
     }
 
-    /// From here on everything that is stored is stale.
-    pub(crate) fn promote(&self) {
-        for step in ["begin", "promote"] {
-            Ran::of(Command::new(KEYWRIGHT).args(["rotate", step]).args(&self.etcd[..3])).expect("it ends by itself").succeeds();
-        }
-    }
-
     pub(crate) fn keywright(&self, words: &[&str], user: &[String]) -> Command {
         let mut command = Command::new(KEYWRIGHT);
         command.args(words).args(&self.etcd).args(user);
         command
     }
 
-    /// Does `work` while the API server is made to poll its plugin.
-    pub(crate) fn polled<T>(&self, work: impl FnOnce() -> T) -> T {
-        crate::trio::polled(&[&self.stack.server], work)
-    }
-
     /// A whole rewrite as `user`.
     pub(crate) fn rewrite(&self, user: &[String]) -> Ran {
-        self.polled(|| Ran::within(&mut self.keywright(&["rotate", "rewrite", "--output", "json"], user), LONG).expect("it ends by itself"))
+        self.stack
+            .polled(|| Ran::within(&mut self.keywright(&["rotate", "rewrite", "--output", "json"], user), LONG).expect("it ends by itself"))
     }
-}
-
-fn user(stack: &Stack, file: &Path, token: &str) -> Vec<String> {
-    kubeconfig::write(file, &stack.server, token).expect("it is written");
-    vec!["--kubeconfig".into(), file.display().to_string()]
 }
 
 fn created(api: &Api, path: &str, object: &Value) -> Value {
@@ -124,10 +102,9 @@ fn what_the_api_server_cannot_decrypt_is_told_from_a_verb_that_is_missing_and_th
     created(api, &format!("{rbac}/namespaces/default/rolebindings"), &binding("Role", "secrets"));
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}});
     let token = created(api, "/api/v1/namespaces/default/serviceaccounts/half/token", &request);
-    let folder = bench.stack.plugin.socket().parent().expect("a folder");
-    let half = user(&bench.stack, &folder.join("half.conf"), token["status"]["token"].as_str().expect("text"));
+    let half = bench.stack.user("half.conf", token["status"]["token"].as_str().expect("text"));
 
-    bench.promote();
+    bench.stack.promote();
     let ran = bench.rewrite(&half);
     assert_eq!(ran.code, 4, "{ran:?}");
     let answer = ran.json();
@@ -179,7 +156,7 @@ fn a_webhook_that_refuses_is_named_whatever_status_it_chooses_and_one_that_is_aw
         .expect("it comes");
     }
 
-    bench.promote();
+    bench.stack.promote();
     let ran = bench.rewrite(&bench.admin);
     assert_eq!(ran.code, 4, "{ran:?}");
     let answer = ran.json();

@@ -107,7 +107,7 @@ fn objects_of_an_old_and_a_new_storage_version_are_patched_in_the_new_one_and_ke
     let paths = ["old", "new"].map(|name| format!("/apis/widgets.example.com/v2/namespaces/default/gadgets/{name}"));
     let before = paths.each_ref().map(|path| shown(&bench, path));
     assert_eq!(stored_version(&bench, old), "widgets.example.com/v1", "nothing but the rewrite moves it");
-    bench.promote();
+    bench.stack.promote();
     let ran = bench.rewrite(&bench.admin);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(counts(&ran.json(), "gadgets.widgets.example.com"), [2, 0, 0, 0]);
@@ -140,7 +140,7 @@ fn what_a_definition_left_behind_is_named_and_keeps_the_old_version_until_it_is_
         other => Err(format!("{other:?}")),
     })
     .expect("it comes");
-    bench.promote();
+    bench.stack.promote();
 
     let ran = bench.rewrite(&bench.admin);
     assert_eq!(ran.code, 4, "{ran:?}");
@@ -186,7 +186,7 @@ fn what_a_stricter_schema_refuses_is_named_by_its_field_and_what_it_lets_stand_i
         if answer.status == 422 { Ok(()) } else { Err(answer.status.to_string()) }
     })
     .expect("it comes");
-    bench.promote();
+    bench.stack.promote();
 
     let ran = bench.rewrite(&bench.admin);
     assert_eq!(ran.code, 4, "{ran:?}");
@@ -207,12 +207,12 @@ fn a_rewrite_that_is_stopped_says_how_far_it_came_and_the_next_one_does_the_rest
         let all = bench.stack.etcd.values("/registry/secrets/default/").expect("etcd answers");
         all.iter().filter(|(_, value)| EncryptedObject::from_value(value).expect("KMS v2").key_id == bench.stack.key_id).count() as u64
     };
-    bench.promote();
+    bench.stack.promote();
     let slow = ["rotate", "rewrite", "--output", "json", "--at-a-time", "1", "--rate"];
     for (signal, rate) in [(Signal::INT, "1"), (Signal::TERM, "1")] {
         let stale = under_old();
         let mut command = bench.keywright(&[&slow[..], &[rate]].concat(), &bench.admin);
-        let (status, out, err) = bench.polled(|| {
+        let (status, out, err) = bench.stack.polled(|| {
             let mut process = Process::spawn("keywright", &mut command).expect("it starts");
             wait::until("the first object to be rewritten", SOON * 2, || match under_old() {
                 now if now < stale => Ok(()),
@@ -238,7 +238,7 @@ fn a_rewrite_that_is_stopped_says_how_far_it_came_and_the_next_one_does_the_rest
     let stale = under_old();
     let rate = 4;
     let mut command = bench.keywright(&[&slow[..], &[&rate.to_string()]].concat(), &bench.admin);
-    let (status, out, took) = bench.polled(|| {
+    let (status, out, took) = bench.stack.polled(|| {
         let mut process = Process::spawn("keywright", &mut command).expect("it starts");
         wait::until("the next object to be rewritten", SOON * 2, || match under_old() {
             now if now < stale => Ok(Instant::now()),

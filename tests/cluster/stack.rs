@@ -1,7 +1,9 @@
 //! One control plane with one plugin, as most tests want it.
 
 use std::collections::BTreeSet;
+use std::ops::RangeTo;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -9,8 +11,10 @@ use keywright_testbed::api::Api;
 use keywright_testbed::apiserver::{ApiServer, Settings};
 use keywright_testbed::encryption::{Provider, configuration};
 use keywright_testbed::etcd::Etcd;
+use keywright_testbed::kubeconfig;
 use keywright_testbed::leak;
 use keywright_testbed::plugin::Plugin;
+use keywright_testbed::ran::Ran;
 use keywright_testbed::scratch;
 use keywright_testbed::stored::EncryptedObject;
 use keywright_testbed::tools::Tools;
@@ -21,11 +25,17 @@ use crate::kms;
 /// The program under test.
 pub(crate) const KEYWRIGHT: &str = env!("CARGO_BIN_EXE_keywright");
 
+/// Which of [`Stack::place`] name the keyring alone.
+pub(crate) const OF_KEYRING: RangeTo<usize> = ..3;
+
 /// The name of the provider in every EncryptionConfiguration here.
 pub(crate) const PROVIDER: &str = "keywright";
 
 /// Part of every value that is written: must be found nowhere but in the API server's answers.
 pub(crate) const MARKER: &[u8] = b"plaintext-marker-4Kd9";
+
+/// A rewrite or a whole rotation takes two polls of the API server, and some more.
+pub(crate) const LONG: Duration = Duration::from_secs(150);
 
 /// Every wait for something that should happen at once or after a known pause.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -74,6 +84,35 @@ impl Stack {
     /// The API server's client.
     pub(crate) fn api(&self) -> &Api {
         self.server.api()
+    }
+
+    /// The plugin's folder, for whatever a test leaves there.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The options that name its keyring, which are [`OF_KEYRING`], and its etcd.
+    pub(crate) fn place(&self) -> Vec<String> {
+        ["--dev", "--dir", &self.folder().display().to_string(), "--endpoints", self.etcd.endpoint()].map(str::to_owned).to_vec()
+    }
+
+    /// The options that name its API server and who asks, by a kubeconfig `file` of its folder.
+    pub(crate) fn user(&self, file: &str, token: &str) -> Vec<String> {
+        let file = self.folder().join(file);
+        kubeconfig::write(&file, &self.server, token).expect("it is written");
+        vec!["--kubeconfig".into(), file.display().to_string()]
+    }
+
+    /// From here on everything that is stored is stale.
+    pub(crate) fn promote(&self) {
+        for step in ["begin", "promote"] {
+            Ran::of(Command::new(KEYWRIGHT).args(["rotate", step]).args(&self.place()[OF_KEYRING])).expect("it ends by itself").succeeds();
+        }
+    }
+
+    /// Does `work` while the API server is made to poll its plugin.
+    pub(crate) fn polled<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::trio::polled(&[&self.server], work)
     }
 
     /// Kills the plugin; its output is kept for [`Stack::nothing_secret_was_printed`].

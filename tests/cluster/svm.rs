@@ -12,9 +12,8 @@ use keywright_testbed::ran::Ran;
 use keywright_testbed::scratch;
 use serde_json::{Value, json};
 
-use crate::stack::{KEYWRIGHT, SOON, Stack, bytes, settings, tools};
+use crate::stack::{KEYWRIGHT, LONG, SOON, Stack, bytes, settings, tools};
 
-const LONG: Duration = Duration::from_secs(150);
 const MIGRATIONS: &str = "/apis/storagemigration.k8s.io/v1/storageversionmigrations";
 /// Of the resource that comes first.
 const OURS: &str = "keywright-configmaps";
@@ -118,20 +117,11 @@ fn restricted(stack: &Stack, role: &str) -> String {
 #[test]
 fn a_migration_is_made_waited_for_taken_up_and_removed_and_only_the_next_scan_is_believed() {
     let stack = Stack::start();
-    let folder = stack.plugin.socket().parent().expect("a folder").to_owned();
     for number in 0..5 {
         done(stack.api().create_secret(&format!("s{number}"), &[("v", &bytes(50, number))]), "secret");
     }
-    let place = ["--dev".to_owned(), "--dir".into(), folder.display().to_string()];
-    for step in ["begin", "promote"] {
-        Ran::of(Command::new(KEYWRIGHT).args(["rotate", step]).args(&place)).expect("it ends by itself").succeeds();
-    }
-    let user = |file: &str, token: &str| {
-        let file = folder.join(file);
-        kubeconfig::write(&file, &stack.server, token).expect("it is written");
-        let etcd = ["--endpoints".to_owned(), stack.etcd.endpoint().to_owned(), "--kubeconfig".into(), file.display().to_string()];
-        [&place[..], &etcd].concat()
-    };
+    stack.promote();
+    let user = |file: &str, token: &str| [stack.place(), stack.user(file, token)].concat();
     let with = |user: &[String], words: &[&str]| [user, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()].concat();
     let admin = user("admin.conf", TOKEN);
     let role = run(&stack, &with(&admin, &["--print-role"]), Controller::Absent).succeeds();
@@ -195,8 +185,8 @@ fn an_api_server_without_migrations_is_named_with_what_to_turn_on() {
     let dir = scratch::folder("keywright").expect("a private folder");
     let plugin = Plugin::dev(std::path::Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
     let etcd = keywright_testbed::etcd::Etcd::start(tools()).expect("etcd starts");
-    let settings =
-        settings(plugin.socket()).feature_gate("StorageVersionMigrator=false").runtime_config("storagemigration.k8s.io/v1=false");
+    let mut settings = settings(plugin.socket()).feature_gate("StorageVersionMigrator=false");
+    settings.arguments.push("--runtime-config=storagemigration.k8s.io/v1=false".into());
     let server = ApiServer::start(tools(), &etcd, &settings).expect("the API server starts");
     server.kms_ready(SOON).expect("the API server likes the plugin");
     let file = dir.path().join("admin.conf");

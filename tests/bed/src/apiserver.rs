@@ -38,8 +38,6 @@ pub struct Settings {
     pub feature_gates: Vec<String>,
     /// Further arguments such as `--etcd-compaction-interval=5s`.
     pub arguments: Vec<String>,
-    /// APIs to turn on or off, such as `storagemigration.k8s.io/v1=false`.
-    pub runtime_config: Vec<String>,
     /// An identity of its own, when several API servers shall look like several machines.
     pub node: Option<Node>,
     /// Who vouches for it, when several API servers shall have one authority; without, its certificate is its own.
@@ -73,7 +71,7 @@ pub struct Node {
 impl Settings {
     /// An API server with this EncryptionConfiguration and nothing special.
     pub fn new(encryption: String) -> Self {
-        Self { encryption, feature_gates: Vec::new(), runtime_config: Vec::new(), arguments: Vec::new(), node: None, certified: None }
+        Self { encryption, feature_gates: Vec::new(), arguments: Vec::new(), node: None, certified: None }
     }
 
     /// Adds a feature gate such as `KMSv1=true`.
@@ -87,12 +85,6 @@ impl Settings {
         let bind = self.node.as_ref().map_or(Ipv4Addr::LOCALHOST, |node| node.bind).to_string();
         self.certified = Some(Certified { authority: authority.cert(), server: authority.server_as(&bind, &[&bind])? });
         Ok(self)
-    }
-
-    /// Turns an API on or off, such as `storagemigration.k8s.io/v1=false`.
-    pub fn runtime_config(mut self, setting: &str) -> Self {
-        self.runtime_config.push(setting.to_owned());
-        self
     }
 
     /// Gives it the identity of machine number `number`, from 1.
@@ -242,9 +234,6 @@ pub(crate) fn prepare(dir: &Path, etcd: &str, bind: Ipv4Addr, port: u16, setting
     }
     if !settings.feature_gates.is_empty() {
         arguments.push(format!("--feature-gates={}", settings.feature_gates.join(",")));
-    }
-    if !settings.runtime_config.is_empty() {
-        arguments.push(format!("--runtime-config={}", settings.runtime_config.join(",")));
     }
     arguments.extend_from_slice(&settings.arguments);
     Ok(arguments)
