@@ -47,6 +47,12 @@ pub async fn fetch(socket: &Path, path: &str) -> Result<String, AdminError> {
     tokio::time::timeout(LIMIT, ask(socket, path)).await.map_err(|_| AdminError::Silent)?
 }
 
+/// Whether the plugin serves this generation of its keyring; a change of the file reaches it within a second.
+pub async fn serves(socket: &Path, generation: u64) -> Result<bool, AdminError> {
+    let line = format!("generation {generation}");
+    Ok(fetch(socket, "/state").await?.lines().any(|known| known == line))
+}
+
 async fn ask(socket: &Path, path: &str) -> Result<String, AdminError> {
     let broken = |e: &dyn std::fmt::Display| AdminError::Broken(e.to_string());
     let stream = TokioIo::new(UnixStream::connect(socket).await?);

@@ -76,11 +76,11 @@ impl Sources<'_> {
     async fn local(&self, primary: KeyId) -> Result<String, String> {
         let socket = config::admin_path(&self.named.socket);
         let silent = |e: AdminError| format!("the plugin of this node does not say who writes with which key: {e}");
-        let generation = format!("generation {}", self.document.generation);
+        let generation = self.document.generation;
         let end = Instant::now() + RELOAD;
-        while !admin::fetch(&socket, "/state").await.map_err(silent)?.lines().any(|line| line == generation) {
+        while !admin::serves(&socket, generation).await.map_err(silent)? {
             if Instant::now() >= end {
-                return Err(format!("the plugin of this node does not serve {generation} yet"));
+                return Err(format!("the plugin of this node does not serve generation {generation} yet"));
             }
             tokio::time::sleep(RELOAD_PAUSE).await;
         }

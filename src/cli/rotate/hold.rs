@@ -91,8 +91,7 @@ async fn api_servers(cluster: &Cluster<'_>, document: &Document, key_id: KeyId) 
 
 async fn refused(named: &Named, document: &Document, key_id: KeyId, generation: u64) -> Result<Refused, String> {
     let socket = config::admin_path(&named.socket);
-    let state = admin::fetch(&socket, "/state").await.map_err(|e| e.to_string())?;
-    if !state.lines().any(|line| line == format!("generation {}", document.generation)) {
+    if !admin::serves(&socket, document.generation).await.map_err(|e| e.to_string())? {
         return Err(format!("it does not serve generation {} yet", document.generation));
     }
     let page = admin::fetch(&socket, "/refused").await.map_err(|e| e.to_string())?;
