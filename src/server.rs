@@ -35,7 +35,7 @@ use socket::Socket;
 /// Who connects while the keyring is still loading waits this long in the queue of the socket before a call is answered `Unavailable`:
 /// most keyrings load in less, and a good answer a moment later serves better than a refusal and a retry.
 const PATIENCE: Duration = Duration::from_millis(25);
-/// How long what is not for callers stands back once the keys answer: on one core, threads and another socket cost the first answer a tenth of its time.
+/// How long what is not for callers stands back once the keys answer: on one core, threads and another socket cost the first answer some 3 % of its time.
 const CALLERS_FIRST: Duration = Duration::from_millis(3);
 
 /// How to serve.
