@@ -27,25 +27,33 @@ const MAGIC: [u8; 2] = *b"KW";
 const FORMAT: u8 = 1;
 /// Bytes before the nonce.
 pub const HEADER_LEN: usize = 32;
-/// Bytes of the authentication tag, for every algorithm so far.
-pub const TAG_LEN: usize = 16;
 /// Longest envelope: the limit of KMS v2 for `ciphertext`, which we keep for v1 too.
 pub const MAX_LEN: usize = 1024;
-/// Longest plaintext in bytes: with it an envelope of the longest nonce fills [`MAX_LEN`] exactly.
-pub const MAX_PLAINTEXT: usize = MAX_LEN - HEADER_LEN - 24 - TAG_LEN;
+/// Longest plaintext in bytes: with it an envelope of XAES-256-GCM fills [`MAX_LEN`] exactly. One of AES-CBC with HMAC would be longer:
+/// its wrap is refused.
+pub const MAX_PLAINTEXT: usize = MAX_LEN - HEADER_LEN - 24 - 16;
 
 /// How a version wraps. One version has one algorithm; the byte in the envelope must agree with the keyring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// C2SP XAES-256-GCM with a random 192-bit nonce: local KEKs.
     Xaes256Gcm,
+    /// AES-256-GCM with a 96-bit IV: keys in a token.
+    Aes256Gcm,
+    /// AES-256-CBC with PKCS#7 padding and a 128-bit IV, then HMAC-SHA-256 over associated data, IV and ciphertext: two keys in a token without GCM.
+    Aes256CbcHmacSha256,
 }
 
 impl Algorithm {
+    /// Every one there is.
+    pub const ALL: [Self; 3] = [Self::Xaes256Gcm, Self::Aes256Gcm, Self::Aes256CbcHmacSha256];
+
     /// The byte in the envelope. Never reuse one.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Xaes256Gcm => 1,
+            Self::Aes256Gcm => 2,
+            Self::Aes256CbcHmacSha256 => 3,
         }
     }
 
@@ -53,24 +61,55 @@ impl Algorithm {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Xaes256Gcm => "xaes-256-gcm",
+            Self::Aes256Gcm => "aes-256-gcm",
+            Self::Aes256CbcHmacSha256 => "aes-256-cbc-hmac-sha-256",
         }
     }
 
     /// The algorithm of that name in the keyring file.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Xaes256Gcm].into_iter().find(|a| a.name() == name)
+        Self::ALL.into_iter().find(|a| a.name() == name)
     }
 
     /// Nonce length in bytes.
     pub const fn nonce_len(self) -> usize {
         match self {
             Self::Xaes256Gcm => 24,
+            Self::Aes256Gcm => 12,
+            Self::Aes256CbcHmacSha256 => 16,
+        }
+    }
+
+    /// Bytes of what authenticates, at the end of the sealed bytes.
+    pub const fn tag_len(self) -> usize {
+        match self {
+            Self::Xaes256Gcm | Self::Aes256Gcm => 16,
+            Self::Aes256CbcHmacSha256 => 32,
+        }
+    }
+
+    /// Length of the sealed bytes of a plaintext of `len` bytes: ciphertext with its padding, then the tag.
+    pub const fn sealed_len(self, len: usize) -> usize {
+        match self {
+            Self::Xaes256Gcm | Self::Aes256Gcm => len + self.tag_len(),
+            // The padding has 1 to 16 bytes.
+            Self::Aes256CbcHmacSha256 => (len / 16 + 1) * 16 + self.tag_len(),
+        }
+    }
+
+    /// Whether bytes of that length can be the sealed bytes of a plaintext of at least one byte.
+    const fn can_seal(self, sealed: usize) -> bool {
+        match self {
+            Self::Xaes256Gcm | Self::Aes256Gcm => sealed > self.tag_len(),
+            Self::Aes256CbcHmacSha256 => sealed >= 16 + self.tag_len() && (sealed - self.tag_len()).is_multiple_of(16),
         }
     }
 
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Xaes256Gcm),
+            2 => Some(Self::Aes256Gcm),
+            3 => Some(Self::Aes256CbcHmacSha256),
             _ => None,
         }
     }
@@ -195,7 +234,7 @@ impl<'a> Envelope<'a> {
             check: Check::from_bytes(head[16..32].try_into().map_err(|_| ParseError::TooShort)?),
         };
         let (nonce, sealed) = rest.split_at_checked(algorithm.nonce_len()).ok_or(ParseError::TooShort)?;
-        if sealed.len() <= TAG_LEN {
+        if !algorithm.can_seal(sealed.len()) {
             return Err(ParseError::TooShort);
         }
         Ok(Self { header: Header { algorithm, key_id }, nonce, sealed })
@@ -236,12 +275,24 @@ mod tests {
     }
 
     #[test]
+    fn sealed_bytes_have_a_length_that_their_algorithm_can_make() {
+        for algorithm in Algorithm::ALL {
+            for len in 1..=100 {
+                assert!(algorithm.can_seal(algorithm.sealed_len(len)), "{algorithm:?} {len}");
+            }
+            assert!(!algorithm.can_seal(algorithm.tag_len()));
+        }
+        assert!(!Algorithm::Aes256CbcHmacSha256.can_seal(63));
+        assert_eq!(Algorithm::Aes256CbcHmacSha256.sealed_len(32), 80);
+    }
+
+    #[test]
     fn every_truncation_is_refused() {
         let bytes = sample();
-        for len in 0..=HEADER_LEN + 24 + TAG_LEN {
+        for len in 0..=HEADER_LEN + 24 + 16 {
             assert_eq!(Envelope::parse(&bytes[..len]), Err(ParseError::TooShort), "{len} bytes");
         }
-        assert!(Envelope::parse(&bytes[..HEADER_LEN + 24 + TAG_LEN + 1]).is_ok());
+        assert!(Envelope::parse(&bytes[..HEADER_LEN + 24 + 16 + 1]).is_ok());
     }
 
     #[test]
@@ -254,6 +305,7 @@ mod tests {
         assert_eq!(spoil(0, b'X'), ParseError::Magic);
         assert_eq!(spoil(2, 2), ParseError::Format(2));
         assert_eq!(spoil(3, 0), ParseError::Algorithm(0));
+        assert_eq!(spoil(3, 4), ParseError::Algorithm(4));
         assert_eq!(spoil(15, 0), ParseError::Version);
         assert_eq!(Envelope::parse(&[0; MAX_LEN + 1]), Err(ParseError::TooLong));
     }
@@ -265,15 +317,18 @@ mod tests {
 
     #[test]
     fn the_longest_plaintext_fills_the_limit_exactly() {
-        assert_eq!(HEADER_LEN + Algorithm::Xaes256Gcm.nonce_len() + MAX_PLAINTEXT + TAG_LEN, MAX_LEN);
+        let length = |algorithm: Algorithm| HEADER_LEN + algorithm.nonce_len() + algorithm.sealed_len(MAX_PLAINTEXT);
+        assert_eq!(length(Algorithm::Xaes256Gcm), MAX_LEN);
+        assert!(length(Algorithm::Aes256Gcm) <= MAX_LEN);
     }
 
     proptest! {
         #[test]
         fn whatever_parses_is_written_back_byte_for_byte(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for (at, value) in [(0, b'K'), (1, b'W'), (2, 1), (3, 1)] {
+            for (at, value) in [(0, b'K'), (1, b'W'), (2, 1)] {
                 if let Some(byte) = bytes.get_mut(at) { *byte = value; }
             }
+            if let Some(byte) = bytes.get_mut(3) { *byte = *byte % 3 + 1; }
             if let Ok(envelope) = Envelope::parse(&bytes) {
                 prop_assert_eq!(envelope.write(), bytes);
             }

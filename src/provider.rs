@@ -1,11 +1,15 @@
 //! Where key-encryption keys live: the narrow behaviour that everything above relies on.
 
 pub mod local;
+pub mod pkcs11;
+pub mod waits;
 
 use thiserror::Error;
 
 use crate::entropy::{Entropy, EntropyError};
 use crate::secret::SecretBytes;
+use pkcs11::TokenError;
+use waits::Waits;
 
 /// Why a KEK did not wrap or unwrap.
 #[derive(Debug, Error)]
@@ -19,6 +23,9 @@ pub enum KekError {
     /// The cipher refused, which it does only for lengths far beyond ours.
     #[error("cipher refused a message of {0} bytes")]
     Cipher(usize),
+    /// The token that holds the key does not answer, or has no such key; nothing is known about what was to be opened.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 /// What [`Kek::wrap_key`] made.
@@ -26,7 +33,7 @@ pub enum KekError {
 pub struct Wrapped {
     /// Chosen anew for every wrap; as long as the algorithm of the key wants.
     pub nonce: Vec<u8>,
-    /// Ciphertext (as long as the plaintext) and 16-byte tag.
+    /// Ciphertext and tag: [`crate::envelope::Algorithm::sealed_len`] bytes.
     pub sealed: Vec<u8>,
 }
 
@@ -46,4 +53,9 @@ pub trait Kek: Send + Sync {
 
     /// Opens what [`Kek::wrap_key`] made with the same `aad`, or fails with [`KekError::Authentication`]; never returns other bytes.
     fn unwrap_key(&self, aad: &[u8], nonce: &[u8], sealed: &[u8]) -> Result<SecretBytes, KekError>;
+
+    /// What its calls wait on, if they may wait; none if they take microseconds, and may be made on any thread.
+    fn waits(&self) -> Option<&Waits> {
+        None
+    }
 }

@@ -92,6 +92,9 @@ pub enum Refusal {
     /// What was sent does not open under the key that its key_id names; which byte is wrong is nobody's business.
     #[error("ciphertext does not open")]
     DoesNotOpen,
+    /// The token with the key does not answer.
+    #[error("the token that holds the key does not answer; the log of the plugin has the cause")]
+    TokenAway,
     /// Our own failure; the log has the cause.
     #[error("internal failure; the log of the plugin has the cause")]
     Ours,
@@ -104,7 +107,7 @@ impl Refusal {
             Self::NoSuchMethod | Self::Compressed => Code::Unimplemented,
             Self::TooLong => Code::OutOfRange,
             Self::Late => Code::DeadlineExceeded,
-            Self::NotReady => Code::Unavailable,
+            Self::NotReady | Self::TokenAway => Code::Unavailable,
             Self::Malformed(_) => Code::InvalidArgument,
             Self::Lookup(LookupError::Unknown) => Code::NotFound,
             Self::Lookup(LookupError::Disabled | LookupError::Destroyed) => Code::FailedPrecondition,
@@ -119,6 +122,10 @@ impl From<KekError> for Refusal {
     fn from(error: KekError) -> Self {
         match error {
             KekError::Authentication => Self::DoesNotOpen,
+            KekError::Token(_) => {
+                tracing::error!(cause = %error, "unwrap failed");
+                Self::TokenAway
+            }
             KekError::Entropy(_) | KekError::Cipher(_) => {
                 tracing::error!(cause = %error, "unwrap failed");
                 Self::Ours
@@ -131,7 +138,7 @@ impl From<KekError> for Refusal {
 impl From<WrapError> for Refusal {
     fn from(error: WrapError) -> Self {
         tracing::error!(cause = %error, "wrap failed");
-        Self::Ours
+        if matches!(error, WrapError::Kek(KekError::Token(_))) { Self::TokenAway } else { Self::Ours }
     }
 }
 
@@ -139,7 +146,7 @@ impl From<WrapError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 17] = [
+    const ALL: [Refusal; 18] = [
         Refusal::NoSuchMethod,
         Refusal::TooLong,
         Refusal::Compressed,
@@ -156,6 +163,7 @@ mod tests {
         Refusal::Lookup(LookupError::Disabled),
         Refusal::Lookup(LookupError::Destroyed),
         Refusal::DoesNotOpen,
+        Refusal::TokenAway,
         Refusal::Ours,
     ];
 
