@@ -28,9 +28,10 @@ use keywright::keyring::store::{self, Changing};
 use keywright::log::Log;
 use keywright::protocol::v2;
 use keywright::provider::local::LocalKek;
+use keywright::provider::pkcs11::Tokens;
 use keywright::provider::{Kek, Wrapped};
-use keywright::secret::SecretKey;
-use keywright::service::{Method, ROOM, Service, Snapshots};
+use keywright::secret::{SecretBytes, SecretKey};
+use keywright::service::{Answer, Method, ROOM, Service, Snapshots};
 use prost::Message;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -78,12 +79,12 @@ fn move_to(core: usize) {
 fn make(path: &Path, versions: usize) {
     let now: Time = "2026-01-02T03:04:05Z".parse().expect("valid");
     let openers = [Opener::InsecureDevelopment];
-    let first = First { openers: &openers, nodes: vec![], hold: Duration::ZERO, now };
-    store::create(path, first, &OsEntropy).expect("makes");
+    let first = First { openers: &openers, nodes: vec![], hold: Duration::ZERO, key: keywright::keyring::create::NewKey::Local, now };
+    store::create(path, first, &Tokens::none(), &OsEntropy).expect("makes");
     if versions == 1 {
         return;
     }
-    let mut changing = Changing::begin(path, &openers[0]).expect("locks");
+    let mut changing = Changing::begin(path, &openers[0], &Tokens::none()).expect("locks");
     for _ in 1..versions {
         let (document, keys) = (&mut changing.opened.document, &changing.opened.keys);
         rotation::begin(document, keys, now, &OsEntropy).expect("begins");
@@ -115,7 +116,7 @@ fn load(path: &Path) -> bool {
                         black_box(kek.unwrap_key(&aad, &version.wrapped.nonce, &version.wrapped.sealed).expect("opens"));
                     }
                 }
-                _ => keyring = Some(store::load(path, &Opener::InsecureDevelopment, &OsEntropy).expect("loads")),
+                _ => keyring = Some(store::load(path, &Opener::InsecureDevelopment, &Tokens::none(), &OsEntropy).expect("loads")),
             });
         }
         assert!(file.is_some_and(|bytes| !bytes.is_empty()) && keyring.is_some_and(|keyring| keyring.versions().len() == VERSIONS));
@@ -170,6 +171,14 @@ fn calls(method: Method, pairs: &[[Side; 2]]) -> bool {
     gate("  beside one version", ratios, 1.05)
 }
 
+/// The answer of a keyring whose keys are in memory.
+fn now(answer: Answer) -> SecretBytes {
+    match answer {
+        Answer::Now(outcome) => outcome.expect("answers"),
+        Answer::Later(_) => panic!("a key in memory waits for nothing"),
+    }
+}
+
 struct Side {
     service: Service,
     caller: Arc<Caller>,
@@ -179,14 +188,14 @@ struct Side {
 
 impl Side {
     fn new(path: &Path, log: &Log) -> Self {
-        let keyring = store::load(path, &Opener::InsecureDevelopment, &OsEntropy).expect("loads");
+        let keyring = store::load(path, &Opener::InsecureDevelopment, &Tokens::none(), &OsEntropy).expect("loads");
         let key_id = *keyring.primary();
         let snapshots = Snapshots::default();
         snapshots.publish(keyring);
         let caller = Callers::new(Instant::now()).connect(0, 0, Instant::now());
         let service = Service::new(snapshots, Box::new(OsEntropy), log.clone(), false);
         let request = v2::EncryptRequest { plaintext: vec![9; 32], uid: "bench".into() };
-        let answer = service.call(&caller, Method::Encrypt, &request.encode_to_vec()).expect("answers");
+        let answer = now(service.call(&caller, Method::Encrypt, &request.encode_to_vec(), || None));
         let answer = v2::EncryptResponse::decode(&answer.expose_secret()[ROOM..]).expect("decodes");
         let decrypt = v2::DecryptRequest {
             ciphertext: answer.ciphertext,
@@ -201,7 +210,7 @@ impl Side {
         let expected = self.key_id.to_string();
         for _ in 0..CALLS {
             let message: &[u8] = if method == Method::Decrypt { &self.decrypt } else { &[] };
-            let answer = self.service.call(&self.caller, method, message).expect("answers");
+            let answer = now(self.service.call(&self.caller, method, message, || None));
             let answer = &answer.expose_secret()[ROOM..];
             let right = match method {
                 Method::Decrypt => v2::DecryptResponse::decode(answer).is_ok_and(|a| a.plaintext == [9; 32]),

@@ -20,6 +20,7 @@ use keywright::keyring::seal::Opener;
 use keywright::keyring::store::Changing;
 use keywright::protocol::v2::key_management_service_client::KeyManagementServiceClient;
 use keywright::protocol::v2::{DecryptRequest, EncryptRequest};
+use keywright::provider::pkcs11::Tokens;
 use keywright_testbed::plugin::Plugin;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -154,7 +155,7 @@ fn rotate(keyring: &Path, shared: &Shared) {
     while !shared.stop.load(Ordering::SeqCst) {
         let now = Time::of(SystemTime::now());
         let openers = [Opener::InsecureDevelopment];
-        let mut changing = Changing::begin(keyring, &openers[0]).expect("locks");
+        let mut changing = Changing::begin(keyring, &openers[0], &Tokens::none()).expect("locks");
         let (document, keys) = (&mut changing.opened.document, &changing.opened.keys);
         rotation::begin(document, keys, now, &OsEntropy).expect("begins");
         rotation::promote(document, None, now).expect("promotes");

@@ -14,6 +14,7 @@ mod generate;
 mod init;
 #[cfg(feature = "operator")]
 mod keyring;
+mod new_key;
 #[cfg(feature = "operator")]
 mod output;
 mod place;

@@ -1,6 +1,7 @@
 //! The configuration file: strict TOML to validated settings. An unknown key is an error that names its line and the nearest valid one.
 
 pub mod cluster;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +11,11 @@ use thiserror::Error;
 use toml::Spanned;
 
 use cluster::{Cluster, RawKubernetes, RawStore};
+use token::RawToken;
 
 use crate::keyring::document::NodeName;
 use crate::keyring::seal::is_credential_name;
+use crate::provider::pkcs11::{TokenSettings, Tokens};
 use crate::server::{Settings, SocketError, SocketSettings, check_socket_path};
 use crate::source::Source;
 use crate::unseal::Seal;
@@ -89,6 +92,8 @@ pub struct Config {
     pub serve: Settings,
     /// The cluster that it is for.
     pub cluster: Cluster,
+    /// The tokens that its keys may be in.
+    pub tokens: Vec<TokenSettings>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +110,8 @@ struct Raw {
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
+    token: Vec<RawToken>,
+    #[serde(default)]
     etcd: Vec<RawStore>,
     #[serde(default)]
     kubernetes: RawKubernetes,
@@ -116,6 +123,7 @@ struct RawSeal {
     credential: Option<Spanned<String>>,
     key_file: Option<Spanned<PathBuf>>,
     passphrase_credential: Option<Spanned<String>>,
+    token: Option<Spanned<String>>,
     machine_bound: Option<Spanned<bool>>,
 }
 
@@ -158,7 +166,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let raw: Raw = toml::from_str(text).map_err(|error| syntax_error(path, text, &error))?;
     let at = Place { path, text };
     let keyring = at.absolute("keyring", raw.keyring)?;
-    let (seal, machine_bound) = at.seal(raw.seal)?;
+    let tokens = at.tokens(raw.token)?;
+    let (seal, machine_bound) = at.seal(raw.seal, &tokens)?;
     let state_dir = raw.state_dir.map_or_else(|| Ok(PathBuf::from(DEFAULT_STATE)), |dir| at.absolute("state_dir", dir))?;
     let socket = at.socket(raw.socket)?;
     let (max_connections, drain) = at.limits(raw.limits)?;
@@ -173,13 +182,18 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         drain,
     };
     let cluster = at.cluster(raw.etcd, raw.kubernetes)?;
-    Ok(Config { keyring, seal, machine_bound, state_dir, serve, cluster })
+    Ok(Config { keyring, seal, machine_bound, state_dir, serve, cluster, tokens })
 }
 
 impl Config {
     /// Where the plugin finds its keyring.
     pub fn source(&self) -> Source {
-        Source { path: self.keyring.clone(), seal: self.seal.clone(), state_dir: self.state_dir.clone() }
+        Source {
+            path: self.keyring.clone(),
+            seal: self.seal.clone(),
+            state_dir: self.state_dir.clone(),
+            tokens: Tokens::of(&self.tokens, &self.state_dir),
+        }
     }
 
     /// The settings of a plugin that nothing was said about but its socket.
@@ -229,9 +243,9 @@ impl Place<'_> {
         if value.get_ref().is_absolute() { Ok(value.into_inner()) } else { self.refuse(key, &value, "must be an absolute path") }
     }
 
-    fn seal(&self, seal: Spanned<RawSeal>) -> Result<(Seal, bool), ConfigError> {
+    fn seal(&self, seal: Spanned<RawSeal>, tokens: &[TokenSettings]) -> Result<(Seal, bool), ConfigError> {
         let at = Spanned::new(seal.span(), ());
-        let RawSeal { credential, key_file, passphrase_credential, machine_bound } = seal.into_inner();
+        let RawSeal { credential, key_file, passphrase_credential, token, machine_bound } = seal.into_inner();
         let name = |key, name: Spanned<String>| {
             if is_credential_name(name.get_ref()) {
                 Ok(name.into_inner())
@@ -239,11 +253,18 @@ impl Place<'_> {
                 self.refuse(key, &name, "must be the name of a credential, not a path")
             }
         };
-        let seal = match (credential, key_file, passphrase_credential) {
-            (Some(credential), None, None) => Seal::Credential(name("seal.credential", credential)?),
-            (None, Some(path), None) => Seal::KeyFile(self.absolute("seal.key_file", path)?),
-            (None, None, Some(credential)) => Seal::PassphraseCredential(name("seal.passphrase_credential", credential)?),
-            _ => return self.refuse("seal", &at, "must have exactly one of `credential`, `key_file` and `passphrase_credential`"),
+        let seal = match (credential, key_file, passphrase_credential, token) {
+            (Some(credential), None, None, None) => Seal::Credential(name("seal.credential", credential)?),
+            (None, Some(path), None, None) => Seal::KeyFile(self.absolute("seal.key_file", path)?),
+            (None, None, Some(credential), None) => Seal::PassphraseCredential(name("seal.passphrase_credential", credential)?),
+            (None, None, None, Some(uri)) => {
+                let token = self.token_name("seal.token", &uri)?;
+                if tokens.iter().all(|known| known.name != token) {
+                    return self.refuse("seal.token", &uri, "names a token that has no [[token]] table");
+                }
+                Seal::Token(token)
+            }
+            _ => return self.refuse("seal", &at, "must have exactly one of `credential`, `key_file`, `passphrase_credential` and `token`"),
         };
         match (&seal, machine_bound) {
             // What LoadCredentialEncrypted= loads is usually sealed to the machine, and nobody but the operator knows.

@@ -79,11 +79,15 @@ impl Writer {
         Ok(Self { path: path.to_owned(), name: name.to_owned(), folder, _lock: lock })
     }
 
+    /// Fails with [`WriteError::Exists`] if anything stands there.
+    pub fn absent(&self) -> Result<(), WriteError> {
+        let found = rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if found { Err(WriteError::Exists(self.path.clone())) } else { Ok(()) }
+    }
+
     /// Makes the file, of mode 0600, with `bytes`, durably; fails with [`WriteError::Exists`] if anything stands there.
     pub fn create(&self, bytes: &[u8]) -> Result<(), WriteError> {
-        if rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            return Err(WriteError::Exists(self.path.clone()));
-        }
+        self.absent()?;
         self.write(bytes, RenameFlags::NOREPLACE)
     }
 

@@ -1,6 +1,6 @@
 //! A keyring as it leaves the machine: everything needed to rebuild it under another root key.
 //!
-//! The text of an export is frozen as format 1, see `docs/export.md`. It holds every key in clear, so it only ever exists in memory that is
+//! The text of an export is frozen as formats 1 and 2, see `docs/export.md`. It holds every key in clear, so it only ever exists in memory that is
 //! wiped; what is written is that text encrypted by [`age`]. age hides and does not say who wrote: the [digest](Export::digest) of the
 //! text does, and towards a keyring that has the same past the coordination key does.
 
@@ -8,6 +8,8 @@ pub mod age;
 pub mod deliver;
 pub mod ssh;
 mod text;
+
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -17,8 +19,9 @@ use crate::keyring::create;
 use crate::keyring::document::{Document, DocumentError, StateLabel};
 use crate::keyring::history::Digest;
 use crate::keyring::seal::{FileKeys, SealError};
-use crate::keyring::store::{LoadError, Opened};
+use crate::keyring::store::{self, LoadError, Opened};
 use crate::provider::KekError;
+use crate::provider::pkcs11::Tokens;
 use crate::secret::{SecretBytes, SecretKey};
 
 /// Largest text of an export, in bytes, as of a keyring file.
@@ -31,7 +34,9 @@ pub enum ExportError {
     #[error("it is not a Keywright export")]
     NotAnExport,
     /// A format number that this release does not know.
-    #[error("export format {0} is not one that this release reads (it reads format 1); use the release that wrote it or a newer one")]
+    #[error(
+        "export format {0} is not one that this release reads (it reads formats 1 and 2); use the release that wrote it or a newer one"
+    )]
     Format(u32),
     /// A line is not what must stand there.
     #[error("the export is damaged: line {line}: {problem}")]
@@ -114,12 +119,12 @@ impl Export {
 
     /// Whether every version of `document` that has a key says that it is in this export, and no later change was made.
     pub fn is_recorded_in(&self, document: &Document) -> bool {
-        document.versions.iter().filter(|v| v.wrapped.is_some()).all(|v| v.exported == Some(self.digest))
+        document.versions.iter().filter(|v| v.wrapped().is_some()).all(|v| v.exported == Some(self.digest))
     }
 
     /// Records on every version of `document` that has a key that this export holds it.
     pub fn record_in(&self, document: &mut Document) {
-        for version in document.versions.iter_mut().filter(|v| v.wrapped.is_some()) {
+        for version in document.versions.iter_mut().filter(|v| v.wrapped().is_some()) {
             version.exported = Some(self.digest);
         }
     }
@@ -127,10 +132,14 @@ impl Export {
     /// Parses `text` and rebuilds its keyring under a throw-away root key, every key in it proved.
     ///
     /// What comes back is not sealed for anybody yet: see [`create::change_root`] and [`carry_over`].
-    pub fn open(text: SecretBytes, entropy: &dyn Entropy) -> Result<(Self, Opened), ExportError> {
+    pub fn open(text: SecretBytes, tokens: &Arc<Tokens>, entropy: &dyn Entropy) -> Result<(Self, Opened), ExportError> {
         let export = Self { digest: Digest::of(text.expose_secret()), text };
-        let mut opened = text::read(&export.text, entropy)?;
-        crate::keyring::store::prove(&opened, entropy)?;
+        let mut opened = text::read(&export.text, tokens, entropy)?;
+        let keyring = opened.prove()?;
+        // What is in a token is proved where the token is.
+        if keyring.away().iter().all(|(key_id, _)| key_id != keyring.primary()) {
+            store::probe(&keyring, entropy).map_err(LoadError::from)?;
+        }
         // One text for one keyring: whatever a reader overlooked would be missing or other in what is written.
         if Self::of(&opened)?.text.expose_secret() != export.text.expose_secret() {
             return Err(ExportError::NotCanonical);
@@ -176,7 +185,9 @@ pub fn follows(theirs: &Opened, own: &Opened) -> Result<Follows, FollowError> {
     }
     let mut destroys = false;
     for (at, ours) in old.versions.iter().enumerate() {
-        let version = new.versions.get(at).filter(|v| v.key_id == ours.key_id && v.canary == ours.canary && v.algorithm == ours.algorithm);
+        let version = new.versions.get(at).filter(|v| {
+            v.key_id == ours.key_id && v.canary == ours.canary && v.algorithm == ours.algorithm && v.in_token() == ours.in_token()
+        });
         let Some(version) = version else { return Err(FollowError::Differs(ours.key_id.to_string())) };
         match (ours.state, version.state) {
             (StateLabel::Destroyed, StateLabel::Destroyed) => {}
@@ -195,7 +206,7 @@ pub fn follows(theirs: &Opened, own: &Opened) -> Result<Follows, FollowError> {
 
 /// Wraps what `theirs` holds under the root key of `own`, keeping the slots of `own`: `own` becomes the keyring of the export.
 pub fn carry_over(theirs: Opened, own: &mut Opened, entropy: &dyn Entropy) -> Result<(), KekError> {
-    let Opened { mut document, keys } = theirs;
+    let Opened { mut document, keys, .. } = theirs;
     create::rewrap(&mut document, &keys, &own.keys, entropy)?;
     document.slots = std::mem::take(&mut own.document.slots);
     own.document = document;
@@ -246,7 +257,7 @@ mod tests {
         let path = dir.path().join("keyring");
         std::fs::write(&path, SAMPLE).expect("write");
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
-        store::read(&path, &Opener::InsecureDevelopment).expect("reads")
+        store::read(&path, &Opener::InsecureDevelopment, &Tokens::none()).expect("reads")
     }
 
     fn text_of(opened: &Opened) -> String {
@@ -254,7 +265,7 @@ mod tests {
     }
 
     fn reopened(text: &str) -> Result<Opened, ExportError> {
-        Export::open(SecretBytes::from_vec(text.as_bytes().to_vec()), &OsEntropy).map(|(_, opened)| opened)
+        Export::open(SecretBytes::from_vec(text.as_bytes().to_vec()), &Tokens::none(), &OsEntropy).map(|(_, opened)| opened)
     }
 
     fn later(opened: &mut Opened) {
@@ -275,7 +286,7 @@ mod tests {
         let mut brought = sample();
         carry_over(theirs, &mut brought, &OsEntropy).expect("carries over");
         let file = brought.document.write(&brought.keys.authenticate);
-        let keyring = store::open(&file, &Opener::InsecureDevelopment).expect("opens with the slot that was there");
+        let keyring = store::open(&file, &Opener::InsecureDevelopment, &Tokens::none()).expect("opens with the slot that was there");
         assert_eq!(keyring.primary(), &own.document.versions[1].key_id);
     }
 
@@ -288,7 +299,7 @@ mod tests {
         for at in (0..text.len()).step_by(3) {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
-            match Export::open(SecretBytes::from_vec(bytes), &OsEntropy) {
+            match Export::open(SecretBytes::from_vec(bytes), &Tokens::none(), &OsEntropy) {
                 // A time, the hold or the coordination key may be any: the digest tells, or the keyring that is there.
                 Ok((export, opened)) => {
                     assert!(matches!(export.expect(Digest::of(text.as_bytes())), Err(ExportError::Digest { .. })), "byte {at}");
@@ -306,8 +317,8 @@ mod tests {
     #[test]
     fn what_a_reader_might_overlook_is_not_canonical_and_a_newer_format_is_named() {
         let text = text_of(&sample());
-        let newer = reopened(&text.replacen("export 1", "export 2", 1)).err().expect("refused").to_string();
-        assert!(newer.contains("export format 2 is not one"), "{newer}");
+        let newer = reopened(&text.replacen("export 1", "export 3", 1)).err().expect("refused").to_string();
+        assert!(newer.contains("export format 3 is not one"), "{newer}");
         let exported = text.replacen(" created", &format!(" exported {} created", "0".repeat(64)), 1);
         let slot = text.replacen("\nversion", "\nslot insecure-development 00\nversion", 1);
         for bad in [text.replace('\n', "\r\n"), format!("{text}\n"), exported, slot, text.replacen("# SECRET", "# PUBLIC", 1)] {
@@ -335,7 +346,13 @@ mod tests {
         own.document.versions[0].state = StateLabel::Destroyed;
         assert_eq!(follows(&theirs, &own), Err(FollowError::Resurrects(1)));
         let mut own = sample();
-        own.document.versions[0].canary[0] ^= 1;
+        let version = &mut own.document.versions[0];
+        version.canary = crate::keyring::canary::Canary::try_fill(version.algorithm, |bytes| {
+            bytes.copy_from_slice(version.canary.as_bytes());
+            bytes[0] ^= 1;
+            Ok::<_, ()>(())
+        })
+        .expect("fills");
         assert_eq!(follows(&theirs, &own), Err(FollowError::Differs(id.to_string())));
         let mut own = sample();
         rotation::begin(&mut own.document, &own.keys, "2027-02-01T00:00:00Z".parse().expect("valid"), &OsEntropy).expect("begins");

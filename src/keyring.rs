@@ -20,6 +20,8 @@ use thiserror::Error;
 use crate::entropy::Entropy;
 use crate::envelope::{Envelope, Header, Purpose};
 use crate::key_id::{self, KeyId, KeyringId};
+use crate::provider::pkcs11::TokenError;
+use crate::provider::waits::Waits;
 use crate::provider::{Kek, KekError};
 use crate::secret::{SecretBytes, SecretKey};
 use history::Digest;
@@ -103,6 +105,16 @@ impl KeyVersion {
     pub fn state(&self) -> &State {
         &self.state
     }
+
+    /// What calls of its key wait on; none if they do not wait, or it has no key.
+    pub fn waits(&self) -> Option<&Waits> {
+        self.state.unwraps()?.waits()
+    }
+
+    /// Asks its key to prove itself, wherever it is; may wait. Nothing to prove without one.
+    pub fn probe(&self) -> Result<(), KekError> {
+        self.state.unwraps().map_or(Ok(()), Kek::probe)
+    }
 }
 
 /// Why a key_id names nothing that may unwrap here.
@@ -141,6 +153,7 @@ pub struct Keyring {
     versions: Vec<KeyVersion>,
     primary: usize,
     wraps: Wraps,
+    away: Vec<(KeyId, TokenError)>,
 }
 
 impl Keyring {
@@ -177,6 +190,12 @@ impl Keyring {
     /// The same as text.
     pub fn primary_name(&self) -> &str {
         self.versions[self.primary].name()
+    }
+
+    /// What calls of the primary wait on, if they may wait.
+    pub fn waits(&self) -> Option<&Waits> {
+        let Wraps(kek) = &self.wraps;
+        kek.waits()
     }
 
     /// Wraps `plaintext` (secret) under the primary and proves it: unwraps it again and compares before it answers.
@@ -216,7 +235,18 @@ impl Keyring {
         let (primary, wraps) = primaries.next()?;
         let unique = primaries.next().is_none();
         let ordered = versions.iter().zip(1..).all(|(v, n)| v.header.key_id.version.number() == n && v.header.key_id.keyring == id);
-        (unique && ordered).then_some(Self { id, generation, head, coordination, versions, primary, wraps })
+        (unique && ordered).then_some(Self { id, generation, head, coordination, versions, primary, wraps, away: vec![] })
+    }
+}
+
+impl Keyring {
+    /// Versions whose token did not answer when the keyring was loaded, each with what it said: nothing is known about their keys.
+    pub fn away(&self) -> &[(KeyId, TokenError)] {
+        &self.away
+    }
+
+    fn with_away(self, away: Vec<(KeyId, TokenError)>) -> Self {
+        Self { away, ..self }
     }
 }
 
@@ -238,12 +268,37 @@ impl<'a> Unwrapping<'a> {
         self.version.name()
     }
 
+    /// What [`Unwrapping::unwrap`] waits on, if it may wait.
+    pub fn waits(&self) -> Option<&'a Waits> {
+        self.kek.waits()
+    }
+
+    /// Whether `envelope` names exactly this version and algorithm; another one never opens.
+    pub fn fits(&self, envelope: &Envelope<'_>) -> bool {
+        envelope.header == self.version.header
+    }
+
     /// Opens `envelope` if it names exactly this version and algorithm; every reason why not is the same error.
     pub fn unwrap(&self, purpose: Purpose, envelope: &Envelope<'_>) -> Result<SecretBytes, KekError> {
-        if envelope.header != self.version.header {
+        if !self.fits(envelope) {
             return Err(KekError::Authentication);
         }
         self.kek.unwrap_key(&self.version.associated_data(purpose), envelope.nonce, envelope.sealed)
+    }
+}
+
+#[cfg(test)]
+impl Keyring {
+    /// Of keys that a test plays, each a version with AES-256-GCM: the last is primary, the others are retired.
+    pub(crate) fn played(keks: Vec<Arc<dyn Kek>>) -> Self {
+        let last = keks.len();
+        let versions = keks.into_iter().zip(1..).map(|(kek, number)| {
+            let key_id: KeyId = format!("kw1.0101010101010101.{number}.00000000000000000000000000000000").parse().expect("valid");
+            let state = if number == last { State::Primary(Wraps(kek)) } else { State::Retired(Unwraps(kek)) };
+            KeyVersion::new(Header { algorithm: crate::envelope::Algorithm::Aes256Gcm, key_id }, &key_id.text(), state)
+        });
+        let coordination = SecretKey::from_slice(&[0; 32]).expect("32 bytes");
+        Self::assemble(KeyringId::from_bytes([1; 8]), 1, Digest::of(b""), coordination, versions.collect()).expect("assembles")
     }
 }
 

@@ -8,6 +8,7 @@
 //! rotation, scan,          what operators do: what comes next, what is encrypted with which key, stale objects written anew,
 //! rewrite, recover         a backup opened without the cluster
 //! config, client           settings; the other end of the socket
+//! health                   which keys in tokens are away
 //! keyring                  versions, states, snapshots, the file they live in
 //! etcd, kube               what the API server stored; the API server as kubectl reaches it
 //! envelope, key_id         frozen formats; no keys, no I/O
@@ -35,6 +36,7 @@ pub mod evidence;
 #[cfg(feature = "operator")]
 pub mod export;
 pub mod hardening;
+pub mod health;
 mod hex;
 pub mod key_id;
 pub mod keyring;

@@ -58,4 +58,9 @@ pub trait Kek: Send + Sync {
     fn waits(&self) -> Option<&Waits> {
         None
     }
+
+    /// Proves that the key is there and works, by asking whoever has it; of a key that never waits this is known.
+    fn probe(&self) -> Result<(), KekError> {
+        Ok(())
+    }
 }

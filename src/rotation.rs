@@ -162,6 +162,7 @@ mod tests {
     use crate::keyring::rotation;
     use crate::keyring::seal::Opener;
     use crate::keyring::store::{self, Opened};
+    use crate::provider::pkcs11::Tokens;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -174,14 +175,20 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).expect("chmod");
         let path = dir.path().join("keyring");
-        let first = First { openers: &[Opener::InsecureDevelopment], nodes: vec![], hold: HOUR, now: at(0) };
-        store::create(&path, first, &OsEntropy).expect("makes");
-        store::read(&path, &Opener::InsecureDevelopment).expect("opens")
+        let first = First {
+            openers: &[Opener::InsecureDevelopment],
+            nodes: vec![],
+            hold: HOUR,
+            key: crate::keyring::create::NewKey::Local,
+            now: at(0),
+        };
+        store::create(&path, first, &Tokens::none(), &OsEntropy).expect("makes");
+        store::read(&path, &Opener::InsecureDevelopment, &Tokens::none()).expect("opens")
     }
 
     #[test]
     fn a_rotation_goes_through_its_stages_in_their_order_and_ends() {
-        let Opened { mut document, keys } = opened();
+        let Opened { mut document, keys, .. } = opened();
         let from = away_from(&document, None).expect("the primary");
         let mut passed = Vec::new();
         for minute in 0.. {
@@ -218,7 +225,7 @@ mod tests {
 
     #[test]
     fn without_a_backup_the_export_is_left_out_and_nothing_else() {
-        let Opened { mut document, keys } = opened();
+        let Opened { mut document, keys, .. } = opened();
         let from = away_from(&document, None).expect("the primary");
         rotation::begin(&mut document, &keys, at(0), &OsEntropy).expect("begins");
         assert!(matches!(next(&document, from, false, at(0)), Next::Promote(_)));
@@ -227,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_run_leads_away_from_a_version_that_was_primary() {
-        let Opened { mut document, keys } = opened();
+        let Opened { mut document, keys, .. } = opened();
         rotation::begin(&mut document, &keys, at(0), &OsEntropy).expect("begins");
         let staged = document.versions[1].key_id;
         assert_eq!(away_from(&document, Some(staged)), Err(RunError::Staged(staged)));

@@ -63,6 +63,17 @@ impl SecretBytes {
         Self(Vec::with_capacity(capacity))
     }
 
+    /// Has `fill` write into `room` zero bytes, and keeps as many from the start as it says, `room` at most.
+    ///
+    /// Errors: whatever `fill` returns; the memory is wiped then too.
+    pub fn try_fill<E>(room: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Self, E> {
+        let mut bytes = Self(vec![0; room]);
+        let len = fill(&mut bytes.0)?;
+        // What is cut off is spare capacity from here on, which is wiped too.
+        bytes.0.truncate(len);
+        Ok(bytes)
+    }
+
     /// Reads until the end of `source` or the capacity is full, and returns the number of bytes.
     pub fn fill_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
         let start = self.0.len();

@@ -8,10 +8,12 @@ mod admin;
 mod alarm;
 pub mod authority;
 mod grpc;
+mod probe;
 mod quiet;
 mod reload;
 mod socket;
 
+pub use probe::Hung;
 pub use socket::{MAX_PATH as MAX_SOCKET_PATH, SocketError, SocketSettings, check_path as check_socket_path, is_socket};
 
 use std::io;
@@ -24,6 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::adoption::Callers;
 use crate::entropy::OsEntropy;
+use crate::health::Health;
 use crate::keyring::document::NodeName;
 use crate::log::Log;
 use crate::service::{Service, Snapshots};
@@ -74,6 +77,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A token has swallowed every thread, and only another process comes out of that.
+    #[error(transparent)]
+    Hung(#[from] Hung),
     /// The gRPC server stopped although nobody asked it to.
     #[error("the gRPC server stopped: {0}")]
     Stopped(String),
@@ -99,6 +105,7 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
 
     let (snapshots, alarm, callers) = (Snapshots::default(), Alarm::default(), Callers::new(Instant::now()));
+    let health = Health::default();
     let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log.clone(), settings.v1));
     let listener = socket.listener().map_err(system("listen"))?;
 
@@ -136,9 +143,10 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
         move || Socket::bind(&settings)
     });
     let admin_socket = binding.await.map_err(|e| ServeError::Stopped(format!("binding the second socket panicked: {e}")))??;
-    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), callers, node: settings.node.clone() };
+    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), callers, health: health.clone(), node: settings.node.clone() };
     let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
+    let mut probing = tokio::spawn(probe::watch(snapshots.clone(), health));
     let watching = tokio::spawn(reload::watch(source, snapshots, alarm, loaded));
     // Without a service manager this does nothing.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
@@ -149,10 +157,12 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     tokio::select! {
         () = stop.wait() => {}
         ended = &mut serving => return Err(ServeError::Stopped(format!("{ended:?}"))),
+        ended = &mut probing => return Err(ended.map_or_else(|e| ServeError::Stopped(format!("the probes panicked: {e}")), ServeError::Hung)),
     }
     tracing::info!("draining");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     watching.abort();
+    probing.abort();
     administering.abort();
     drop((socket, admin_socket));
     // It holds the other end until it has ended.

@@ -1,6 +1,7 @@
 //! The keyring that a plugin serves: its file, what opens it, and what was seen of it before.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use crate::key_id::KeyringId;
 use crate::keyring::Keyring;
 use crate::keyring::seen::{Seen, SeenError};
 use crate::keyring::store::{self, LoadError};
+use crate::provider::pkcs11::Tokens;
 use crate::unseal::{Seal, UnsealError};
 
 /// Where a keyring is.
@@ -21,6 +23,8 @@ pub struct Source {
     pub seal: Seal,
     /// Where is remembered what was seen: the one place that a serving process writes.
     pub state_dir: PathBuf,
+    /// The tokens that its keys may be in.
+    pub tokens: Arc<Tokens>,
 }
 
 /// Why a keyring is not served.
@@ -63,7 +67,7 @@ impl Source {
     ///
     /// Errors: see [`SourceError`]; nothing is ever made or changed in the place of the file.
     pub fn load(&self, serving: Option<KeyringId>, entropy: &dyn Entropy) -> Result<Keyring, SourceError> {
-        let opened = store::read(&self.path, &self.seal.opener()?)?;
+        let opened = store::read(&self.path, &self.seal.opener(&self.tokens)?, &self.tokens)?;
         let found = opened.document.keyring;
         if let Some(serving) = serving.filter(|serving| *serving != found) {
             return Err(SourceError::Other { found, serving });

@@ -1,11 +1,13 @@
 //! Fetches what opens a keyring from where the configuration says it is. The secret lives as long as one opening takes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::keyring::seal::Opener;
+use crate::keyring::seal::{Opener, TokenOpener};
 use crate::ownership::{self, OwnershipError};
+use crate::provider::pkcs11::{TokenName, Tokens};
 use crate::secret::SecretBytes;
 
 /// Largest credential or key file, in bytes.
@@ -22,6 +24,8 @@ pub enum Seal {
     KeyFile(PathBuf),
     /// In a systemd credential of this name that holds a passphrase.
     PassphraseCredential(String),
+    /// In a key of this token.
+    Token(TokenName),
 }
 
 /// Why the secret could not be had.
@@ -39,8 +43,8 @@ pub enum UnsealError {
 }
 
 impl Seal {
-    /// Reads the secret.
-    pub fn opener(&self) -> Result<Opener, UnsealError> {
+    /// Reads the secret; a key in one of `tokens` is asked when the slot is opened.
+    pub fn opener(&self, tokens: &Arc<Tokens>) -> Result<Opener, UnsealError> {
         match self {
             Self::InsecureDevelopment => Ok(Opener::InsecureDevelopment),
             Self::KeyFile(path) => key_file(path),
@@ -50,6 +54,7 @@ impl Seal {
                 passphrase.strip_line_end();
                 Ok(Opener::Passphrase(passphrase))
             }
+            Self::Token(name) => Ok(Opener::Token(TokenOpener { tokens: tokens.clone(), name: name.clone() })),
         }
     }
 }

@@ -12,6 +12,7 @@ use keywright::keyring::create::First;
 use keywright::keyring::rotation;
 use keywright::keyring::seal::Opener;
 use keywright::keyring::store::{self, Changing, Opened};
+use keywright::provider::pkcs11::Tokens;
 use keywright::secret::SecretBytes;
 
 const DEV: Opener = Opener::InsecureDevelopment;
@@ -47,15 +48,16 @@ fn a_keyring_of_today_and_its_export_say_the_same_to_an_independent_reader() {
     let path = dir.path().join("keyring");
     let now = "2026-01-02T03:04:05Z".parse().expect("valid");
     let nodes = vec!["cp-1".parse().expect("valid"), "cp-2".parse().expect("valid")];
-    let first = First { openers: &[DEV], nodes, hold: std::time::Duration::from_secs(7), now };
-    store::create(&path, first, &OsEntropy).expect("makes");
-    let mut changing = Changing::begin(&path, &DEV).expect("locks");
+    let first =
+        First { openers: &[DEV], nodes, hold: std::time::Duration::from_secs(7), key: keywright::keyring::create::NewKey::Local, now };
+    store::create(&path, first, &Tokens::none(), &OsEntropy).expect("makes");
+    let mut changing = Changing::begin(&path, &DEV, &Tokens::none()).expect("locks");
     rotation::begin(&mut changing.opened.document, &changing.opened.keys, now, &OsEntropy).expect("begins");
     rotation::promote(&mut changing.opened.document, None, now).expect("promotes");
     changing.commit(&path, &[DEV], now, "promote 2".parse().expect("words"), &OsEntropy).expect("commits");
 
     let text = fs::read(&path).expect("reads");
-    let opened = store::read(&path, &DEV).expect("opens");
+    let opened = store::read(&path, &DEV, &Tokens::none()).expect("opens");
     assert_eq!(opened.document.versions.len(), 2);
     assert_eq!(read(&text), Ok(export(&opened)));
 }
@@ -64,7 +66,7 @@ fn a_keyring_of_today_and_its_export_say_the_same_to_an_independent_reader() {
 fn the_frozen_export_is_right_to_an_independent_reader_and_with_a_defect_it_is_not() {
     let text = fs::read_to_string(file("export-1.txt")).expect("reads");
     assert_eq!(read(text.as_bytes()), Ok(text.clone()));
-    assert!(Export::open(SecretBytes::from_vec(text.clone().into_bytes()), &OsEntropy).is_ok());
+    assert!(Export::open(SecretBytes::from_vec(text.clone().into_bytes()), &Tokens::none(), &OsEntropy).is_ok());
     let lines: Vec<&str> = text.lines().collect();
     let version = lines.iter().position(|line| line.starts_with("version ") && line.contains(" key ")).expect("a version with a key");
     let changed = |at: usize, old: &str, new: &str| {
@@ -86,6 +88,6 @@ fn the_frozen_export_is_right_to_an_independent_reader_and_with_a_defect_it_is_n
         ("a torn end", text[..text.len() - 1].to_owned()),
     ] {
         assert!(read(text.as_bytes()).is_err(), "{defect}");
-        assert!(Export::open(SecretBytes::from_vec(text.into_bytes()), &OsEntropy).is_err(), "{defect}");
+        assert!(Export::open(SecretBytes::from_vec(text.into_bytes()), &Tokens::none(), &OsEntropy).is_err(), "{defect}");
     }
 }

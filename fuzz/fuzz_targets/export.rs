@@ -2,6 +2,7 @@
 
 #![no_main]
 
+use keywright::provider::pkcs11::Tokens;
 use keywright::entropy::{Entropy, EntropyError};
 use keywright::export::{Export, Follows, follows};
 use keywright::secret::SecretBytes;
@@ -18,7 +19,7 @@ impl Entropy for Fixed {
 }
 
 fuzz_target!(|text: &[u8]| {
-    let Ok((export, opened)) = Export::open(SecretBytes::from_vec(text.to_vec()), &Fixed) else { return };
+    let Ok((export, opened)) = Export::open(SecretBytes::from_vec(text.to_vec()), &Tokens::none(), &Fixed) else { return };
     assert_eq!(export.text.expose_secret(), text);
     assert!(export.is_recorded_in(&opened.document));
     let again = Export::of(&opened).expect("what was proved is exported");

@@ -6,12 +6,15 @@ use super::failure::{Exit, Failure};
 use crate::durable::WriteError;
 #[cfg(feature = "operator")]
 use crate::etcd::live::{EtcdError, Refusal};
+use crate::keyring::WrapError;
 use crate::keyring::document::DocumentError;
 use crate::keyring::rotation::StepError;
 use crate::keyring::seal::{SealError, SlotKind};
 use crate::keyring::seen::SeenError;
-use crate::keyring::store::{ChangeError, LoadError};
+use crate::keyring::store::{ChangeError, LoadError, ProbeError};
 use crate::ownership::OwnershipError;
+use crate::provider::KekError;
+use crate::provider::pkcs11::{Problem, TokenError, Turn};
 use crate::server::SocketError;
 use crate::source::SourceError;
 use crate::unseal::UnsealError;
@@ -61,6 +64,9 @@ pub(super) fn load(error: &LoadError) -> String {
         LoadError::NotText | LoadError::Document(_) | LoadError::Canary { .. } | LoadError::Check { .. } | LoadError::Primary | LoadError::History | LoadError::Coordination => {
             "Restore the keyring file from its backup. It was left as it is, and no new keyring was made.".into()
         }
+        LoadError::Seal(SealError::Kek(KekError::Token(error))) | LoadError::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error)))) => {
+            token(error)
+        }
         LoadError::Seal(SealError::Kek(_)) | LoadError::Probe(_) => "Start again; if it stays, the machine's random generator or memory is failing.".into(),
     }
 }
@@ -87,13 +93,57 @@ fn write(error: &WriteError) -> String {
 pub(super) fn changed(attempted: impl Into<String>, error: &ChangeError) -> Failure {
     let (exit, next) = match error {
         ChangeError::Write(e) => (write_exit(e), write(e)),
-        ChangeError::Load(e) => (Exit::Configuration, load(e)),
+        ChangeError::Load(e) => (load_exit(e), load(e)),
         ChangeError::Step(e) => (step_exit(e), step(e)),
         ChangeError::TooLarge => {
             (Exit::Configuration, "Begin another keyring and move to it; this one has some 10,000 versions.".to_owned())
         }
     };
     Failure::new(exit, attempted, error, next)
+}
+
+/// How a command ends that could not open a keyring.
+pub(super) fn load_exit(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Seal(SealError::Kek(KekError::Token(error)))
+        | LoadError::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error)))) => token_exit(error),
+        _ => Exit::Configuration,
+    }
+}
+
+/// A token that is away is the moment's trouble; one that is not as the configuration says is the configuration's.
+pub(super) fn token_exit(error: &TokenError) -> Exit {
+    match (&error.problem, error.problem.turn()) {
+        // Whoever names a token or key that is not there has most likely named it wrongly.
+        (Problem::NoToken { .. } | Problem::NoKey { .. }, _) | (_, Turn::Operator | Turn::Pin) => Exit::Configuration,
+        (_, Turn::Wait) => Exit::Runtime,
+    }
+}
+
+/// The next step when a token did not do what it was asked for.
+pub(super) fn token(error: &TokenError) -> String {
+    match &error.problem {
+        Problem::NotConfigured => "Add a [[token]] table with its label and serial number; `docs/config.toml` shows one.",
+        Problem::File(_) => "Name the vendor's library with its absolute path in `token.module`; it and every folder above it must be root's, and writable by nobody else.",
+        Problem::Module { .. } | Problem::Missing(_) => "See that `token.module` names the vendor's PKCS#11 library for this system, and that what it needs (its own configuration, a daemon) is there.",
+        Problem::NoToken { .. } => "Put the token in, or correct label and serial number in `token.uri`; `pkcs11-tool --module FILE -L` lists what the module sees.",
+        Problem::Tokens(_) => "Give the tokens different labels; which of two alike is meant cannot be known.",
+        Problem::NoKey { .. } => "See that this is the token that the keyring was made with; `keywright keyring show` lists what it has. Restore the key from the HSM's own backup if it was deleted.",
+        Problem::Duplicate { .. } => "See where the second key came from. Remove or relabel it with the vendor's tool once it is known which one is ours; nothing here deletes either.",
+        Problem::Extractable(_) | Problem::Unfit(_) => "Make another key with `keywright rotate begin`, which makes it as it must be; this one was not taken.",
+        Problem::WrongKey => "Somebody put another key in the place of ours: restore the right one from the HSM's own backup. Nothing was encrypted with this one.",
+        Problem::Mechanism(_) => "Use a token that has AES-GCM, or say `--algorithm aes-256-cbc-hmac-sha-256` if it has AES-CBC and SHA-256 HMAC.",
+        Problem::Exists(_) => "Run the command again: it draws another id.",
+        Problem::Iv(_) => "Do not use `--iv token` with this token: it chooses IVs that break AES-GCM.",
+        Problem::PinRejected => "Correct the PIN in its credential or file. This one is not tried again until that changes.",
+        Problem::PinLocked => "Have the PIN unlocked by the token's security officer.",
+        Problem::PinTriesLow => "See who gave wrong PINs, then reset the counter by a login with the vendor's tool; Keywright gives no PIN before that.",
+        Problem::PinExpired => "Set the user PIN with the vendor's tool.",
+        Problem::Hung => "Look at the token and what lies between; end and start the command or the plugin once it answers.",
+        Problem::Busy => "Try again; if it stays, raise `token.sessions` or see who else uses the token.",
+        Problem::Returned { .. } | Problem::Odd { .. } => "Look at the token and into the log of its module; the plugin tries again by itself.",
+    }
+    .to_owned()
 }
 
 fn write_exit(error: &WriteError) -> Exit {
@@ -114,6 +164,7 @@ fn step_exit(error: &StepError) -> Exit {
     match error {
         StepError::Unknown(_) => Exit::Usage,
         StepError::NotVerified(_) => Exit::Incomplete,
+        StepError::Kek(KekError::Token(error)) => token_exit(error),
         StepError::Full | StepError::Kek(_) => Exit::Unexpected,
         StepError::NothingStaged | StepError::State { .. } | StepError::Hold { .. } => Exit::Refused,
     }
@@ -126,6 +177,7 @@ fn step(error: &StepError) -> String {
         StepError::State { .. } => "`keywright rotate status` shows where the rotation stands and what comes next.".into(),
         StepError::NotVerified(key_id) => format!("Record it first: keywright rotate verify {key_id}"),
         StepError::Hold { .. } => "Wait for it to end; until then `keywright rotate enable` undoes the disable.".into(),
+        StepError::Kek(KekError::Token(error)) => token(error),
         StepError::Full | StepError::Kek(_) => "This is not foreseen; please report it.".into(),
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::place::{self, Place};
-use super::{advice, print};
+use super::{advice, new_key, print};
 use crate::durable::WriteError;
 use crate::entropy::OsEntropy;
 use crate::hardening;
@@ -34,6 +34,8 @@ pub(super) struct Arguments {
     /// Least time between disabling a version and destroying it
     #[arg(long, value_name = "DURATION", default_value = "7days", value_parser = humantime::parse_duration)]
     hold: Duration,
+    #[command(flatten)]
+    new_key: new_key::Arguments,
     /// Open it by a passphrase too; asked for at the terminal
     #[arg(long)]
     also_passphrase: bool,
@@ -69,17 +71,19 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut nodes = arguments.nodes;
     nodes.sort();
     nodes.dedup();
-    let mut openers = vec![place::opener(&config.seal)?];
+    let source = config.source();
+    let mut openers = vec![place::opener(&source)?];
     if arguments.also_passphrase {
         openers.push(place::ask_passphrase(true)?);
     }
     if let Some(path) = &arguments.also_key_file {
         openers.push(unseal::key_file(path).map_err(|e| place::unseal_failure(&e))?);
     }
-    let first = First { openers: &openers, nodes, hold: arguments.hold, now: Time::of(SystemTime::now()) };
-    let keyring = store::create(&config.keyring, first, &OsEntropy).map_err(failed)?;
+    let key = arguments.new_key.resolve(&source.tokens, None)?;
+    let first = First { openers: &openers, nodes, hold: arguments.hold, key, now: Time::of(SystemTime::now()) };
+    let keyring = store::create(&config.keyring, first, &source.tokens, &OsEntropy).map_err(failed)?;
     // Whatever the plugin of this node has seen, it was another keyring.
-    let seen = matches!(Seen::read(&config.source().state_dir), Ok(Some(_)));
+    let seen = matches!(Seen::read(&source.state_dir), Ok(Some(_)));
     let accept = if seen { "The plugin here has seen another keyring: `keywright keyring accept-restore`. " } else { "" };
     print(&format!(
         "made     {}\nkey_id   {}\nnext     {accept}Back it up with `keywright keyring export`, and what opens it elsewhere; then: keywright serve --config FILE\n",

@@ -3,6 +3,8 @@
 mod ack;
 mod export;
 mod import;
+mod import_key;
+mod in_token;
 mod look;
 mod reseal;
 mod restore;
@@ -44,6 +46,8 @@ enum Command {
     Export(export::Arguments),
     /// Make the keyring of an export, or bring the one that is here to its state
     Import(import::Arguments),
+    /// Take a key that a token has already; it becomes the staged version
+    ImportKey(import_key::Arguments),
     /// Let an older keyring serve that was put back on purpose
     AcceptRestore(target::Arguments),
 }
@@ -71,6 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Ack(arguments) => ack::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Import(arguments) => import::run(arguments),
+        Command::ImportKey(arguments) => import_key::run(arguments),
         Command::AcceptRestore(target) => restore::run(&target),
     }
 }

@@ -12,6 +12,7 @@ use crate::config::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::keyring::seal::{MIN_PASSPHRASE, Opener, SealError};
 use crate::keyring::store::LoadError;
+use crate::provider::pkcs11::Tokens;
 use crate::secret::SecretBytes;
 use crate::source::Source;
 use crate::unseal::{Seal, UnsealError};
@@ -82,7 +83,7 @@ impl DevFolder {
     }
 
     pub(super) fn source(&self) -> Source {
-        Source { path: self.keyring(), seal: Seal::InsecureDevelopment, state_dir: self.state() }
+        Source { path: self.keyring(), seal: Seal::InsecureDevelopment, state_dir: self.state(), tokens: Tokens::none() }
     }
 
     /// Makes the folder, closed to others, if it is not there.
@@ -104,8 +105,8 @@ fn default_dev_folder() -> Result<PathBuf, Failure> {
 }
 
 /// Reads what opens a keyring.
-pub(super) fn opener(seal: &Seal) -> Result<Opener, Failure> {
-    seal.opener().map_err(|e| unseal_failure(&e))
+pub(super) fn opener(source: &Source) -> Result<Opener, Failure> {
+    source.seal.opener(&source.tokens).map_err(|e| unseal_failure(&e))
 }
 
 pub(super) fn unseal_failure(error: &UnsealError) -> Failure {
@@ -176,6 +177,6 @@ impl Place {
 impl Named {
     /// What opens it: what the configuration says, or a passphrase from the terminal.
     pub(super) fn opener(&self, ask: bool) -> Result<Opener, Failure> {
-        if ask { ask_passphrase(false) } else { opener(&self.source.seal) }
+        if ask { ask_passphrase(false) } else { opener(&self.source) }
     }
 }

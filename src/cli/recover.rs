@@ -275,7 +275,7 @@ fn opener(place: &super::place::Arguments, ask: bool, keys: &Keys) -> Result<Ope
             let failed = |e: &crate::keyring::store::LoadError| {
                 Failure::new(Exit::Configuration, format!("open the keyring {}", path.display()), e, advice::load(e))
             };
-            let opened = crate::keyring::store::read(path, &named.opener(ask)?).map_err(|e| failed(&e))?;
+            let opened = crate::keyring::store::read(path, &named.opener(ask)?, &named.source.tokens).map_err(|e| failed(&e))?;
             keyrings.push(opened.prove().map_err(|e| failed(&e))?);
         }
     }

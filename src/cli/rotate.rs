@@ -1,6 +1,7 @@
 //! `keywright rotate`: one step of a rotation at a time, on the keyring file; running plugins follow by themselves.
 
 mod adoption;
+mod begin;
 mod cluster;
 mod exports;
 mod guard;
@@ -19,20 +20,22 @@ use serde_json::json;
 
 pub(super) use slots::every_slot_is_there;
 
-use super::advice;
 use super::failure::{Exit, Failure};
 use super::output::{self, Answer};
 use super::place::{self, Named};
 use super::target;
+use super::{advice, new_key};
 use crate::entropy::OsEntropy;
 use crate::hardening;
 use crate::key_id::KeyId;
-use crate::keyring::create;
-use crate::keyring::document::{Document, Time};
+use crate::keyring::create::{self, NewKey};
+use crate::keyring::document::{Document, StateLabel, Time, VersionRecord};
 use crate::keyring::rotation::{self, Outcome, Step, StepError};
 use crate::keyring::seal::Opener;
 use crate::keyring::seen::Seen;
-use crate::keyring::store::{ChangeError, Changing};
+use crate::keyring::store::{ChangeError, Changing, Opened};
+use crate::provider::KekError;
+use crate::provider::pkcs11::{KeyAt, KeyKind, TokenName};
 use crate::unseal;
 
 /// Rotate the key-encryption key, one step at a time
@@ -52,7 +55,7 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum StepCommand {
     /// Make a new version, staged: it unwraps on every node before anybody wraps with it
-    Begin(Common),
+    Begin(Begin),
     /// Make the staged version the primary; the old primary retires in the same write
     Promote(Optional),
     /// Record why nothing needs a retired version any more
@@ -93,6 +96,14 @@ struct Common {
 }
 
 #[derive(Args)]
+struct Begin {
+    #[command(flatten)]
+    new_key: new_key::Arguments,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
 struct Optional {
     /// The version [default: the staged one]
     key_id: Option<KeyId>,
@@ -127,11 +138,15 @@ struct Destroy {
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     hardening::apply().map_err(|e| Failure::new(Exit::Unexpected, "forbid core dumps", e, "This is not foreseen; please report it."))?;
+    let mut new_key = new_key::Arguments::default();
     let (step, key_id, destroy, common) = match arguments.step {
         StepCommand::Status(arguments) => return status::run(arguments),
         StepCommand::Rewrite(arguments) => return rewrite::run(arguments),
         StepCommand::Run(arguments) => return run::run(arguments),
-        StepCommand::Begin(common) => (Step::Begin, None, None, common),
+        StepCommand::Begin(b) => {
+            new_key = b.new_key;
+            (Step::Begin, None, None, b.common)
+        }
         StepCommand::Promote(o) => (Step::Promote, o.key_id, None, o.common),
         StepCommand::Verify(n) => (Step::Verify, Some(n.key_id), None, n.common),
         StepCommand::Disable(n) => (Step::Disable, Some(n.key_id), None, n.common),
@@ -159,7 +174,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         None => Err("no scan of etcd was made".to_owned()),
     };
     let risk = Risk { reason, acks: &common.ack, cluster, backups: &common.backup };
-    let request = Request { step, key_id, dry_run: common.dry_run, risk };
+    let request = Request { step, new_key: &new_key, key_id, dry_run: common.dry_run, risk };
     let outcome = take(&named, &openers, &request);
     common.target.show(outcome)
 }
@@ -167,6 +182,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 /// One step, as it was asked for.
 struct Request<'a> {
     step: Step,
+    /// Where the key of a new version is made.
+    new_key: &'a new_key::Arguments,
     key_id: Option<KeyId>,
     dry_run: bool,
     risk: Risk<'a>,
@@ -193,7 +210,7 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     let changed = |error: ChangeError| advice::changed(attempted(), &error);
     let refused = |error: StepError| advice::refused(attempted(), &error);
     let now = Time::of(SystemTime::now());
-    let mut changing = Changing::begin(&named.source.path, &openers[0]).map_err(changed)?;
+    let mut changing = Changing::begin(&named.source.path, &openers[0], &named.source.tokens).map_err(changed)?;
     check_seen(named, &changing, &attempted)?;
 
     let opened = &mut changing.opened;
@@ -203,9 +220,25 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
         Some(about) if !is_done(opened, step, about) => guard::check(named, opened, request, about)?,
         _ => guard::Grounds::default(),
     };
+    let new = match step {
+        Step::Begin => {
+            let primary = opened.document.versions.iter().find(|v| v.state == StateLabel::Primary);
+            Some(request.new_key.resolve(&opened.tokens, primary)?)
+        }
+        _ => None,
+    };
     let document = &mut opened.document;
     let outcome = match (step, request.key_id) {
-        (Step::Begin, _) => rotation::begin(document, &opened.keys, now, &OsEntropy),
+        (Step::Begin, _) => match new {
+            Some(NewKey::Token { token, .. }) if request.dry_run && rotation::staged(document).is_none() => {
+                return Ok(would_begin(&token));
+            }
+            Some(NewKey::Token { token, algorithm, iv }) => {
+                let begin = begin::InToken { path: &named.source.path, openers, token, algorithm, iv, now };
+                Ok(begin.begin(&mut changing)?)
+            }
+            _ => rotation::begin(document, &opened.keys, now, &OsEntropy),
+        },
         (Step::Promote, key_id) => rotation::promote(document, key_id, now),
         (Step::Verify, Some(key_id)) => match &why {
             Some(why) => rotation::verify(document, key_id, why.clone()),
@@ -218,10 +251,11 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     };
     let key_id = match outcome.map_err(refused)? {
         Outcome::Unchanged(key_id) => {
-            return Ok(answer(named, &opened.document, step, key_id, "nothing was changed: that was done before", false));
+            return Ok(answer(named, &changing.opened.document, step, key_id, "nothing was changed: that was done before", false));
         }
         Outcome::Changed(key_id) => key_id,
     };
+    let opened = &mut changing.opened;
     if step == Step::Destroy {
         every_slot_is_there(opened, openers)?;
         opened.keys = create::change_root(&mut opened.document, &opened.keys, openers, &OsEntropy)
@@ -244,11 +278,16 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     };
     let what = crate::keyring::document::Why::from_person(&words)
         .ok_or_else(|| Failure::new(Exit::Unexpected, attempted(), "the step has no name", "Please report it."))?;
-    let in_no_export =
-        step == Step::Promote && changing.opened.document.versions.iter().any(|v| v.key_id == key_id && v.exported.is_none());
+    // A key in a token is in no export, ever: the backup of the HSM is its backup.
+    let in_no_export = step == Step::Promote
+        && changing.opened.document.versions.iter().any(|v| v.key_id == key_id && v.exported.is_none() && v.in_token().is_none());
     let mut answer = answer(named, &changing.opened.document, step, key_id, "done", true);
     for entry in hold {
         rotation::record(&mut changing.opened.document, now, entry).map_err(refused)?;
+    }
+    if step == Step::Destroy {
+        // Last, when nothing else can refuse. Should the write below fail, the next destroy finds no key and goes on.
+        destroy_in_token(&changing.opened, key_id, &attempted)?;
     }
     changing.commit(&named.source.path, openers, now, what, &OsEntropy).map_err(changed)?;
     if in_no_export {
@@ -262,12 +301,34 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     Ok(answer)
 }
 
+/// What a token would be asked for.
+fn would_begin(token: &TokenName) -> Answer {
+    let result = format!("would make a key in token {token}; nothing was changed (--dry-run)");
+    let json = json!({ "step": "begin", "key_id": null, "changed": false, "result": result });
+    Answer { text: output::pairs([("step", "begin".to_owned()), ("result", result)]), json }
+}
+
+/// Has the token destroy the key of a version that is being destroyed. One that is gone already was destroyed by a command that did not come to
+/// its end.
+fn destroy_in_token(opened: &Opened, key_id: KeyId, attempted: &dyn Fn() -> String) -> Result<(), Failure> {
+    let version = opened.document.versions.iter().find(|v| v.key_id == key_id);
+    let Some(key) = version.and_then(VersionRecord::in_token) else { return Ok(()) };
+    let mac = key.mac.map(|id| (KeyAt { id, ..key.at.clone() }, KeyKind::Mac));
+    for (at, kind) in [(key.at.clone(), KeyKind::Cipher)].into_iter().chain(mac) {
+        match opened.tokens.destroy_key(&at, kind) {
+            Err(error) if error.is_no_key() => {}
+            outcome => outcome.map_err(|e| advice::refused(attempted(), &StepError::from(KekError::from(e))))?,
+        }
+    }
+    Ok(())
+}
+
 fn warn(answer: &mut Answer, warning: &str) {
     answer.text.push_str(&format!("WARNING: {warning}\n"));
     answer.json["warning"] = warning.into();
 }
 
-fn is_done(opened: &crate::keyring::store::Opened, step: Step, key_id: KeyId) -> bool {
+fn is_done(opened: &Opened, step: Step, key_id: KeyId) -> bool {
     use crate::keyring::document::StateLabel::{Destroyed, Disabled, Primary, Retired};
     let version = opened.document.versions.iter().find(|v| v.key_id == key_id);
     version.is_some_and(|version| match step {

@@ -15,9 +15,13 @@ use crate::keyring::create::First;
 use crate::keyring::document::Time;
 use crate::keyring::seal::Opener;
 use crate::keyring::store::{self, ChangeError};
+use crate::provider::pkcs11::Tokens;
 use crate::server::{self, Ready, ServeError, Settings};
 use crate::source::SourceError;
 use crate::{hardening, log};
+
+/// How long the end may take while a token has swallowed threads: its module may want to have them back first.
+const HUNG_END: Duration = Duration::from_secs(5);
 
 /// Serve KMS v2 on a Unix socket
 #[derive(Args)]
@@ -60,6 +64,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         move |ready: &Ready| print(&announcement(ready, &settings, dev))
     };
     let outcome = runtime.block_on(server::serve(settings, log, source, announce));
+    // A thread that hangs in the module of a token is not waited for.
+    runtime.shutdown_background();
+    if matches!(outcome, Err(ServeError::Hung(_))) {
+        hardening::end_within(HUNG_END);
+    }
     // The lines that were logged come before what the caller prints.
     drop(guard);
     outcome.map_err(|error| failure(&path, error))
@@ -73,8 +82,14 @@ fn make_once(folder: &DevFolder) -> Result<(), Failure> {
         return Ok(());
     }
     // No hold: a development keyring is for trying things out.
-    let first = First { openers: &[Opener::InsecureDevelopment], nodes: vec![], hold: Duration::ZERO, now: Time::of(SystemTime::now()) };
-    match store::create(&folder.keyring(), first, &OsEntropy) {
+    let first = First {
+        openers: &[Opener::InsecureDevelopment],
+        nodes: vec![],
+        hold: Duration::ZERO,
+        key: crate::keyring::create::NewKey::Local,
+        now: Time::of(SystemTime::now()),
+    };
+    match store::create(&folder.keyring(), first, &Tokens::none(), &OsEntropy) {
         Ok(_) | Err(ChangeError::Write(WriteError::Exists(_))) => Ok(()),
         Err(error) => Err(advice::changed(format!("make the development keyring {}", folder.keyring().display()), &error)),
     }
@@ -86,8 +101,15 @@ fn failure(keyring: &Path, error: ServeError) -> Failure {
         ServeError::Source(e @ SourceError::NotDurable(_)) => {
             Failure::new(Exit::Runtime, format!("open the keyring {}", keyring.display()), e, advice::source(e))
         }
+        ServeError::Source(SourceError::Load(e)) => {
+            Failure::new(advice::load_exit(e), format!("open the keyring {}", keyring.display()), e, advice::load(e))
+        }
         ServeError::Source(e) => Failure::new(Exit::Configuration, format!("open the keyring {}", keyring.display()), e, advice::source(e)),
         ServeError::System { .. } => Failure::new(Exit::Runtime, "serve", &error, "See the limits of the service (open files, tasks)."),
+        ServeError::Hung(_) => {
+            let next = "The service manager starts it anew. If it happens again, look at the token, its module, and what lies between.";
+            Failure::new(Exit::Runtime, "go on", &error, next)
+        }
         ServeError::Stopped(_) => unexpected("serve", &error),
     }
 }

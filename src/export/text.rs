@@ -1,10 +1,11 @@
-//! The text of an export, format 1: the lines of the keyring file without slots and authentication, keys in clear where it has them
+//! The text of an export, formats 1 and 2, as the keyring is of: the lines of the keyring file without slots and authentication, keys in clear where it has them
 //! wrapped.
 //!
 //! Reading puts every key under a throw-away root key first and then reads the lines as those of a keyring file, so that the two formats
 //! have one parser and one set of rules.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -12,15 +13,14 @@ use super::{ExportError, MAX_TEXT, throw_away};
 use crate::entropy::Entropy;
 use crate::key_id::{KeyId, KeyringId};
 use crate::keyring::create;
-use crate::keyring::document::{Document, DocumentError, StateLabel, VersionRecord};
+use crate::keyring::document::{Document, DocumentError, FORMAT, StateLabel, VersionRecord};
 use crate::keyring::history;
 use crate::keyring::seal::{Opener, Slot};
 use crate::keyring::store::{LoadError, Opened};
 use crate::provider::KekError;
+use crate::provider::pkcs11::Tokens;
 use crate::secret::{SecretBytes, SecretKey};
 
-/// The one format there is.
-const FORMAT: u32 = 1;
 const MAGIC: &str = "keywright-export ";
 /// The second line, for whoever decrypts it to a file.
 const WARNING: &str = "# SECRET: every key of the keyring stands below in clear. Import it; do not keep it decrypted.";
@@ -33,7 +33,8 @@ pub(super) fn write(opened: &Opened) -> Result<SecretBytes, KekError> {
     let public = public_size(document);
     let mut out = SecretBytes::with_capacity(public);
     let mut head = format!(
-        "{MAGIC}{FORMAT}\n{WARNING}\nkeyring {}\ngeneration {}\nhold {}\nnodes",
+        "{MAGIC}{}\n{WARNING}\nkeyring {}\ngeneration {}\nhold {}\nnodes",
+        document.format(),
         document.keyring,
         document.generation,
         document.hold.as_secs()
@@ -48,11 +49,16 @@ pub(super) fn write(opened: &Opened) -> Result<SecretBytes, KekError> {
     out.extend(b"\n");
     for version in &document.versions {
         out.extend(version_head(version).as_bytes());
-        if let Some(wrapped) = &version.wrapped {
+        if let Some(wrapped) = version.wrapped() {
             out.extend(b" key ");
             extend_hex(&mut out, &create::unwrap_local(version, wrapped, &opened.keys)?);
         }
         out.extend(version_tail(version).as_bytes());
+    }
+    for attempt in &document.attempts {
+        let mut line = String::new();
+        attempt.write(&mut line);
+        out.extend(line.as_bytes());
     }
     for entry in &document.history {
         out.extend(format!("history {} {} {} {}\n", entry.generation, entry.at, entry.digest, entry.what).as_bytes());
@@ -62,7 +68,7 @@ pub(super) fn write(opened: &Opened) -> Result<SecretBytes, KekError> {
 
 /// More than enough room for the text.
 fn public_size(document: &Document) -> usize {
-    1024 + 64 * document.nodes.len() + 1024 * document.versions.len() + 512 * document.history.len()
+    1024 + 64 * document.nodes.len() + 1024 * (document.versions.len() + document.attempts.len()) + 512 * document.history.len()
 }
 
 fn version_head(version: &VersionRecord) -> String {
@@ -70,11 +76,11 @@ fn version_head(version: &VersionRecord) -> String {
         "version {} {} {} {} created {} changed {} canary {}",
         version.key_id,
         version.state.name(),
-        version.provider.name(),
+        version.home.name(),
         version.algorithm.name(),
         version.created,
         version.changed,
-        base16ct::lower::encode_string(&version.canary),
+        base16ct::lower::encode_string(version.canary.as_bytes()),
     )
 }
 
@@ -82,6 +88,9 @@ fn version_head(version: &VersionRecord) -> String {
 /// export that holds it.
 fn version_tail(version: &VersionRecord) -> String {
     let mut tail = String::new();
+    if let Some(key) = version.in_token() {
+        key.write(&mut tail);
+    }
     if let Some(digest) = version.exported.filter(|_| version.state == StateLabel::Destroyed) {
         let _ = write!(tail, " exported {digest}");
     }
@@ -99,18 +108,18 @@ fn extend_hex(out: &mut SecretBytes, key: &SecretKey) {
 }
 
 /// The keyring of `text` under a throw-away root key; no key in it is proved yet.
-pub(super) fn read(text: &SecretBytes, entropy: &dyn Entropy) -> Result<Opened, ExportError> {
+pub(super) fn read(text: &SecretBytes, tokens: &Arc<Tokens>, entropy: &dyn Entropy) -> Result<Opened, ExportError> {
     let bytes = text.expose_secret();
     if bytes.len() > MAX_TEXT || !bytes.is_ascii() {
         return Err(ExportError::NotAnExport);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| ExportError::NotAnExport)?;
     let first = text.lines().next().and_then(|line| line.strip_prefix(MAGIC)).ok_or(ExportError::NotAnExport)?;
-    match first.parse::<u32>() {
-        Ok(FORMAT) if first == "1" => {}
+    let format = match first.parse::<u32>() {
+        Ok(format @ 1..=FORMAT) if format.to_string() == first => format,
         Ok(format) => return Err(ExportError::Format(format)),
         Err(_) => return Err(ExportError::NotAnExport),
-    }
+    };
     let bad = |line, problem| ExportError::Line { line, problem };
     let keyring: KeyringId = text
         .lines()
@@ -119,7 +128,7 @@ pub(super) fn read(text: &SecretBytes, entropy: &dyn Entropy) -> Result<Opened, 
         .ok_or(bad(3, "must be `keyring` and 16 lower-case hexadecimal digits"))?;
     let (root, keys) = throw_away(keyring, entropy)?;
     let seal = Opener::KeyFile(SecretBytes::from_vec(root.expose_secret().to_vec()));
-    let slot = Slot::seal(&seal, keyring, &root, entropy)?;
+    let slot = Slot::seal(&seal, keyring, &root, &[], entropy)?;
 
     // From here on no key stands in what is built: each is wrapped as it is met.
     let mut built = Document { slots: vec![slot], ..empty(keyring) }.write(&keys.authenticate);
@@ -127,6 +136,9 @@ pub(super) fn read(text: &SecretBytes, entropy: &dyn Entropy) -> Result<Opened, 
     let slot_line = built.lines().find(|line| line.starts_with("slot ")).expect("it has one slot").to_owned();
     let last_line = built.lines().last().expect("it has lines").to_owned();
     built.truncate(end);
+    let begins = built.find('\n').expect("a keyring file has lines");
+    // The format is the last word of the first line, and has one digit.
+    built.replace_range(begins - 1..begins, &format.to_string());
     if text.lines().nth(1) != Some(WARNING) {
         return Err(bad(2, "is not the comment that stands there"));
     }
@@ -162,7 +174,7 @@ pub(super) fn read(text: &SecretBytes, entropy: &dyn Entropy) -> Result<Opened, 
     if !history::is_chain(&document.history, document.generation) {
         return Err(LoadError::History.into());
     }
-    Ok(Opened { document, keys })
+    Ok(Opened { document, keys, tokens: tokens.clone() })
 }
 
 /// A keyring file without anything in it, for the lines that every one has.
@@ -175,6 +187,7 @@ fn empty(keyring: KeyringId) -> Document {
         coordination: [0; 72],
         slots: vec![],
         versions: vec![],
+        attempts: vec![],
         history: vec![],
     }
 }

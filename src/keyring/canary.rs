@@ -4,11 +4,14 @@
 //! the keyring. Because its plaintext is fixed it commits to the key, which the tag of GCM alone does not; the check in every
 //! key_id is a hash of it, so a key_id commits to its key too.
 
+use std::fmt;
+
 use sha2::{Digest, Sha256};
 
 use crate::entropy::Entropy;
 use crate::envelope::Algorithm;
 use crate::key_id::{Check, KeyringId, Version};
+use crate::provider::pkcs11::Proof;
 use crate::provider::{Kek, KekError};
 
 /// The 32 public bytes.
@@ -17,6 +20,48 @@ const PLAINTEXT: &[u8; 32] = b"keywright canary: fixed, public.";
 const AAD_DOMAIN: &[u8] = b"keywright canary 1";
 /// Domain of the check.
 const CHECK_DOMAIN: &[u8] = b"keywright check 1";
+
+/// A canary as a keyring keeps it: nonce, then ciphertext and tag.
+#[derive(Clone, Copy)]
+pub struct Canary {
+    bytes: [u8; Canary::MAX],
+    len: usize,
+}
+
+impl Canary {
+    /// Of the algorithm whose canaries are longest.
+    const MAX: usize = Self::len(Algorithm::Aes256CbcHmacSha256);
+
+    /// Length in bytes of a canary of `algorithm`.
+    pub const fn len(algorithm: Algorithm) -> usize {
+        algorithm.nonce_len() + algorithm.sealed_len(PLAINTEXT.len())
+    }
+
+    /// `fill` writes the bytes of a canary of `algorithm`.
+    pub fn try_fill<E>(algorithm: Algorithm, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut canary = Self { bytes: [0; _], len: Self::len(algorithm) };
+        fill(&mut canary.bytes[..canary.len]).map(|()| canary)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl PartialEq for Canary {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Canary {}
+
+impl fmt::Debug for Canary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Canary({} bytes)", self.len)
+    }
+}
 
 /// What a canary belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +93,22 @@ impl Subject {
     }
 
     /// Makes the canary of a new version: nonce, then ciphertext and tag.
-    pub fn wrap(self, kek: &dyn Kek, entropy: &dyn Entropy) -> Result<[u8; 72], KekError> {
-        kek.wrap_key(&self.aad(), PLAINTEXT, entropy)?.concat()
+    pub fn wrap(self, kek: &dyn Kek, entropy: &dyn Entropy) -> Result<Canary, KekError> {
+        let wrapped = kek.wrap_key(&self.aad(), PLAINTEXT, entropy)?;
+        let bytes = [wrapped.nonce, wrapped.sealed].concat();
+        Canary::try_fill(self.algorithm, |canary| {
+            if canary.len() != bytes.len() {
+                return Err(KekError::Cipher(bytes.len()));
+            }
+            canary.copy_from_slice(&bytes);
+            Ok(())
+        })
+    }
+
+    /// The same as what a key in a token opens before it is used.
+    pub fn proof(self, canary: &Canary) -> Proof {
+        let (nonce, sealed) = canary.as_bytes().split_at(self.algorithm.nonce_len());
+        Proof { aad: self.aad().to_vec(), nonce: nonce.to_vec(), sealed: sealed.to_vec(), plaintext: PLAINTEXT }
     }
 
     /// Proves that `kek` is the key that made `canary`; [`KekError::Authentication`] if it is not.

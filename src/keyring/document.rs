@@ -1,9 +1,11 @@
 //! The keyring file as text: what stands in it, how it is written and authenticated. No keys are used here but the authenticating one.
 //!
-//! Format 1, see `docs/formats.md` section 4. One line per thing, words separated by one space, readable by a person; the last line
+//! Formats 1 and 2, see `docs/formats.md` section 4. One line per thing, words separated by one space, readable by a person; the last line
 //! authenticates every byte above it. [`parse`](Document::parse) accepts exactly what [`write`](Document::write) makes.
 
 pub(super) mod parse;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::fmt::Write as _;
@@ -15,14 +17,16 @@ use thiserror::Error;
 
 use crate::envelope::Algorithm;
 use crate::key_id::{KeyId, KeyringId};
+use crate::keyring::canary::Canary;
 use crate::keyring::history::{Digest, Entry};
 use crate::keyring::seal::Slot;
+use crate::provider::pkcs11::{IvFrom, KeyAt, ObjectId};
 use crate::secret::SecretKey;
 
 pub use words::{NodeName, StateLabel, Time, Why};
 
-/// The one format there is.
-pub const FORMAT: u32 = 1;
+/// The newest format. A keyring that names no token is written as format 1, so that every release reads it.
+pub const FORMAT: u32 = 2;
 /// First word of the file.
 const MAGIC: &str = "keywright-keyring";
 /// First word of the line that ends the file.
@@ -41,7 +45,7 @@ pub enum DocumentError {
     NotAKeyring,
     /// A format number that this release does not know.
     #[error(
-        "keyring format {0} is not one that this release reads (it reads format {FORMAT}); use the release that wrote it or a newer one"
+        "keyring format {0} is not one that this release reads (it reads formats 1 and {FORMAT}); use the release that wrote it or a newer one"
     )]
     Format(u32),
     /// A line is not what must stand there.
@@ -61,19 +65,43 @@ pub enum DocumentError {
 }
 
 /// Where the KEK of a version lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderLabel {
-    /// Wrapped in this file.
-    Local,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// Wrapped in this file under the root key; absent exactly once destroyed.
+    Local(Option<[u8; 72]>),
+    /// In a token; the name stays when the key is destroyed.
+    Token(Box<InToken>),
 }
 
-impl ProviderLabel {
+impl Home {
     /// The word for it in the file.
-    pub const fn name(self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Local => "local",
+            Self::Local(_) => "local",
+            Self::Token(_) => "pkcs11",
         }
     }
+}
+
+/// A key in a token, as the file names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InToken {
+    /// The key that encrypts.
+    pub at: KeyAt,
+    /// Id of the key that authenticates, beside it in the same token; exactly with [`Algorithm::Aes256CbcHmacSha256`].
+    pub mac: Option<ObjectId>,
+    /// Who chooses the IVs.
+    pub iv: IvFrom,
+}
+
+/// An id that a token was, or is just now, asked to make a key under. It stays here if that did not end: a key of that id may be in the token, and
+/// is never used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it was drawn.
+    pub at: Time,
+    /// The key.
+    pub key: KeyAt,
 }
 
 /// One version as it stands in the file.
@@ -84,17 +112,15 @@ pub struct VersionRecord {
     /// Its state.
     pub state: StateLabel,
     /// Where its KEK lives.
-    pub provider: ProviderLabel,
-    /// How it wraps.
+    pub home: Home,
+    /// How it wraps: with [`Algorithm::Xaes256Gcm`] exactly if it is local.
     pub algorithm: Algorithm,
     /// When it was made; for people, and for the hold.
     pub created: Time,
     /// When its state last changed.
     pub changed: Time,
     /// Nonce, ciphertext and tag over the fixed plaintext.
-    pub canary: [u8; 72],
-    /// The KEK wrapped under the root key; absent exactly once destroyed.
-    pub wrapped: Option<[u8; 72]>,
+    pub canary: Canary,
     /// Why it is believed that nothing needs it any more; only for a version that is no longer primary.
     pub verified: Option<Why>,
     /// Digest of the last export that holds its material.
@@ -117,6 +143,8 @@ pub struct Document {
     pub slots: Vec<Slot>,
     /// All versions, oldest first.
     pub versions: Vec<VersionRecord>,
+    /// Ids under which keys may be in tokens that no version has, oldest first.
+    pub attempts: Vec<Attempt>,
     /// What happened, one entry for each generation.
     pub history: Vec<Entry>,
 }
@@ -143,11 +171,19 @@ impl Document {
         out
     }
 
+    /// The number of the format that it is written in: 2 if it names a token, else 1.
+    pub fn format(&self) -> u32 {
+        let tokens = self.versions.iter().any(|version| matches!(version.home, Home::Token(_)))
+            || self.slots.iter().any(|slot| slot.token_key().is_some())
+            || !self.attempts.is_empty();
+        if tokens { 2 } else { 1 }
+    }
+
     /// Everything above the last line.
     fn body(&self) -> String {
         let mut out = String::with_capacity(1024 + 640 * self.versions.len() + 160 * self.history.len());
         // Writing to a String does not fail.
-        let _ = writeln!(out, "{MAGIC} {FORMAT}");
+        let _ = writeln!(out, "{MAGIC} {}", self.format());
         out.push_str(ADVICE);
         if self.slots.iter().any(Slot::is_development) {
             out.push_str(WARNING);
@@ -166,6 +202,9 @@ impl Document {
         for version in &self.versions {
             version.write(&mut out);
         }
+        for attempt in &self.attempts {
+            attempt.write(&mut out);
+        }
         for entry in &self.history {
             let _ = writeln!(out, "history {} {} {} {}", entry.generation, entry.at, entry.digest, entry.what);
         }
@@ -173,7 +212,42 @@ impl Document {
     }
 }
 
+impl Attempt {
+    /// Appends the line of the file.
+    pub(crate) fn write(&self, out: &mut String) {
+        let _ = writeln!(out, "attempt {} {}", self.at, self.key);
+    }
+}
+
+impl InToken {
+    /// Appends the words of the file, each behind a space.
+    pub(crate) fn write(&self, out: &mut String) {
+        let _ = write!(out, " at {}", self.at);
+        if let Some(mac) = &self.mac {
+            out.push_str(" mac ");
+            push_hex(out, mac);
+        }
+        let _ = write!(out, " iv {}", self.iv.name());
+    }
+}
+
 impl VersionRecord {
+    /// The KEK wrapped under the root key, where it is in the file.
+    pub fn wrapped(&self) -> Option<&[u8; 72]> {
+        match &self.home {
+            Home::Local(wrapped) => wrapped.as_ref(),
+            Home::Token(_) => None,
+        }
+    }
+
+    /// Where in a token its key is, or was until it was destroyed.
+    pub fn in_token(&self) -> Option<&InToken> {
+        match &self.home {
+            Home::Local(_) => None,
+            Home::Token(key) => Some(key),
+        }
+    }
+
     /// How much of `hold` is left at `now`; it began when the version entered its state.
     ///
     /// A clock that was set back makes the time since then short or none, and the hold longer: never the other way round by us.
@@ -187,15 +261,19 @@ impl VersionRecord {
             "version {} {} {} {} created {} changed {} canary ",
             self.key_id,
             self.state.name(),
-            self.provider.name(),
+            self.home.name(),
             self.algorithm.name(),
             self.created,
             self.changed,
         );
-        push_hex(out, &self.canary);
-        if let Some(wrapped) = &self.wrapped {
-            out.push_str(" wrapped ");
-            push_hex(out, wrapped);
+        push_hex(out, self.canary.as_bytes());
+        match &self.home {
+            Home::Local(None) => {}
+            Home::Local(Some(wrapped)) => {
+                out.push_str(" wrapped ");
+                push_hex(out, wrapped);
+            }
+            Home::Token(key) => key.write(out),
         }
         if let Some(digest) = &self.exported {
             let _ = write!(out, " exported {digest}");

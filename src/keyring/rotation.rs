@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::create;
-use super::document::{Document, StateLabel, Time, VersionRecord, Why};
+use super::create::{self, Drawn};
+use super::document::{Document, Home, StateLabel, Time, VersionRecord, Why};
 use super::history::Entry;
 use super::seal::FileKeys;
 use crate::entropy::Entropy;
 use crate::key_id::{KeyId, Version};
 use crate::provider::KekError;
+use crate::provider::pkcs11::Tokens;
 
 /// A step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,16 +113,39 @@ pub fn staged(document: &Document) -> Option<&VersionRecord> {
     document.versions.iter().find(|v| v.state == StateLabel::Staged)
 }
 
-/// Makes a new version, staged: it unwraps what others wrapped, and wraps nothing yet.
+/// The number of the next version.
+pub fn next_number(document: &Document) -> Result<Version, StepError> {
+    let last = document.versions.last().map_or(0, |v| v.key_id.version.number());
+    last.checked_add(1).and_then(Version::new).ok_or(StepError::Full)
+}
+
+/// Makes a new local version, staged: it unwraps what others wrapped, and wraps nothing yet.
 pub fn begin(document: &mut Document, keys: &FileKeys, now: Time, entropy: &dyn Entropy) -> Result<Outcome, StepError> {
     if let Some(staged) = staged(document) {
         return Ok(Outcome::Unchanged(staged.key_id));
     }
-    let last = document.versions.last().map_or(0, |v| v.key_id.version.number());
-    let number = last.checked_add(1).and_then(Version::new).ok_or(StepError::Full)?;
-    let record = create::local_version(document.keyring, number, StateLabel::Staged, keys, now, entropy)?;
+    let record = create::local_version(document.keyring, next_number(document)?, StateLabel::Staged, keys, now, entropy)?;
     let key_id = record.key_id;
     document.versions.push(record);
+    Ok(Outcome::Changed(key_id))
+}
+
+/// The same in a token, which made the key that was `drawn` already.
+pub fn begin_in_token(
+    document: &mut Document,
+    drawn: &Drawn,
+    tokens: &Tokens,
+    now: Time,
+    entropy: &dyn Entropy,
+) -> Result<Outcome, StepError> {
+    if let Some(staged) = staged(document) {
+        return Ok(Outcome::Unchanged(staged.key_id));
+    }
+    let number = next_number(document)?;
+    let record = create::token_version(document.keyring, number, StateLabel::Staged, drawn, tokens, now, entropy)?;
+    let key_id = record.key_id;
+    document.versions.push(record);
+    document.attempts.retain(|attempt| attempt.key != drawn.key.at && drawn.key.mac.as_ref() != Some(&attempt.key.id));
     Ok(Outcome::Changed(key_id))
 }
 
@@ -211,7 +235,9 @@ pub fn destroy(document: &mut Document, target: KeyId, now: Time) -> Result<Outc
                 return Err(StepError::Hold { key_id: target, left });
             }
             enter(version, StateLabel::Destroyed, now);
-            version.wrapped = None;
+            if let Home::Local(wrapped) = &mut version.home {
+                *wrapped = None;
+            }
             Ok(Outcome::Changed(target))
         }
         state => Err(StepError::State { step: Step::Destroy, key_id: target, state, needed: "disabled" }),
@@ -299,7 +325,7 @@ mod tests {
                         assert_eq!(changed, expected != state, "{} {}", step.name(), state.name());
                     }
                 }
-                assert_eq!(version.wrapped.is_none(), version.state == Destroyed);
+                assert_eq!(version.wrapped().is_none(), version.state == Destroyed);
                 let primaries = document.versions.iter().filter(|v| v.state == Primary).count();
                 assert_eq!(primaries, 1, "{} {}", step.name(), state.name());
             }

@@ -5,9 +5,11 @@
 
 mod passphrase;
 mod slot;
+mod token;
 
 pub use passphrase::Cost;
 pub use slot::{Slot, SlotKind, is_credential_name};
+pub use token::TokenOpener;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -74,6 +76,8 @@ pub enum Opener {
     Credential(String, SecretBytes),
     /// What a person remembers.
     Passphrase(SecretBytes),
+    /// A key in a token.
+    Token(TokenOpener),
 }
 
 impl Opener {
@@ -84,6 +88,7 @@ impl Opener {
             Self::KeyFile(_) => SlotKind::KeyFile,
             Self::Credential(name, _) => SlotKind::Credential(name.clone()),
             Self::Passphrase(_) => SlotKind::Passphrase,
+            Self::Token(opener) => SlotKind::Token(opener.name.clone()),
         }
     }
 
@@ -177,7 +182,7 @@ mod tests {
     }
 
     fn seal(opener: &Opener) -> Slot {
-        Slot::seal(opener, KEYRING, &root(), &OsEntropy).expect("seals")
+        Slot::seal(opener, KEYRING, &root(), &[], &OsEntropy).expect("seals")
     }
 
     fn is_root(outcome: Result<SecretKey, SealError>) -> bool {
@@ -226,7 +231,7 @@ mod tests {
     #[test]
     fn a_short_secret_or_passphrase_is_refused_before_it_is_used() {
         let short = |len| SecretBytes::from_vec(vec![1; len]);
-        let refused = |opener: Opener| Slot::seal(&opener, KEYRING, &root(), &OsEntropy).err();
+        let refused = |opener: Opener| Slot::seal(&opener, KEYRING, &root(), &[], &OsEntropy).err();
         assert!(matches!(refused(Opener::KeyFile(short(31))), Some(SealError::TooShort(31))));
         assert!(matches!(refused(Opener::Credential("c".into(), short(31))), Some(SealError::TooShort(31))));
         assert!(matches!(refused(Opener::Passphrase(short(11))), Some(SealError::ShortPassphrase(11))));

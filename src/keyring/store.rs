@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::canary::Subject;
 use super::create::{self, First};
-use super::document::{Document, DocumentError, StateLabel, Time, VersionRecord, Why};
+use super::document::{Document, DocumentError, Home, StateLabel, Time, VersionRecord, Why};
 use super::history;
 use super::rotation::{self, StepError};
 use super::seal::{FileKeys, Opener, SealError};
@@ -18,6 +18,7 @@ use crate::envelope::{Header, Purpose};
 use crate::key_id::KeyId;
 use crate::ownership::{self, OwnershipError};
 use crate::provider::local::LocalKek;
+use crate::provider::pkcs11::{TokenError, Tokens};
 use crate::provider::{Kek, KekError};
 
 /// Largest keyring file that is read, in bytes: some 10,000 versions.
@@ -101,13 +102,15 @@ pub struct Opened {
     pub document: Document,
     /// What its root key gives.
     pub keys: FileKeys,
+    /// Where its other keys may be.
+    pub tokens: Arc<Tokens>,
 }
 
 /// Reads the keyring at `path`, authenticates it whole, opens the canary of every version and proves the primary.
 ///
 /// Errors: see [`LoadError`]; the file is left as it is, and nothing is ever made in its place.
-pub fn load(path: &Path, opener: &Opener, entropy: &dyn Entropy) -> Result<Keyring, LoadError> {
-    prove(&read(path, opener)?, entropy)
+pub fn load(path: &Path, opener: &Opener, tokens: &Arc<Tokens>, entropy: &dyn Entropy) -> Result<Keyring, LoadError> {
+    prove(&read(path, opener, tokens)?, entropy)
 }
 
 /// Opens the canary of every version and proves that the primary wraps what it unwraps.
@@ -121,15 +124,15 @@ pub fn prove(opened: &Opened, entropy: &dyn Entropy) -> Result<Keyring, LoadErro
 ///
 /// What is authentic was written by us, and nothing is written whose history is no chain (see [`Changing::adopt`]): hashing it all again would
 /// be a quarter of the work of a start. [`Opened::check_history`] does.
-pub fn read(path: &Path, opener: &Opener) -> Result<Opened, LoadError> {
+pub fn read(path: &Path, opener: &Opener, tokens: &Arc<Tokens>) -> Result<Opened, LoadError> {
     let bytes = ownership::read_private_file(path, MAX_FILE)?;
     let text = std::str::from_utf8(bytes.expose_secret()).map_err(|_| LoadError::NotText)?;
-    Opened::authentic(text, opener)
+    Opened::authentic(text, opener, tokens)
 }
 
 /// Opens and proves the keyring in `text`, and its whole history.
-pub fn open(text: &str, opener: &Opener) -> Result<Keyring, LoadError> {
-    let opened = Opened::authentic(text, opener)?;
+pub fn open(text: &str, opener: &Opener, tokens: &Arc<Tokens>) -> Result<Keyring, LoadError> {
+    let opened = Opened::authentic(text, opener, tokens)?;
     opened.check_history()?;
     opened.prove()
 }
@@ -137,12 +140,14 @@ pub fn open(text: &str, opener: &Opener) -> Result<Keyring, LoadError> {
 /// Makes a keyring file with one primary version at `path`, durably, then reads it back and proves it.
 ///
 /// Errors: [`WriteError::Exists`] if anything stands at `path`; it is left alone.
-pub fn create(path: &Path, first: First<'_>, entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+pub fn create(path: &Path, first: First<'_>, tokens: &Arc<Tokens>, entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
     let writer = Writer::lock(path)?;
+    // Before a token is asked for a key in vain.
+    writer.absent()?;
     let openers = first.openers;
-    let text = create::keyring(first, entropy).map_err(LoadError::from)?;
+    let text = create::keyring(first, tokens, entropy).map_err(LoadError::from)?;
     writer.create(text.as_bytes())?;
-    load_with_each(path, openers, entropy)
+    load_with_each(path, openers, tokens, entropy)
 }
 
 /// A keyring under the lock of its file, to be changed once.
@@ -154,9 +159,9 @@ pub struct Changing {
 
 impl Changing {
     /// Takes the lock and reads the keyring.
-    pub fn begin(path: &Path, opener: &Opener) -> Result<Self, ChangeError> {
+    pub fn begin(path: &Path, opener: &Opener, tokens: &Arc<Tokens>) -> Result<Self, ChangeError> {
         let writer = Writer::lock(path)?;
-        let opened = read(path, opener)?;
+        let opened = read(path, opener, tokens)?;
         Ok(Self { writer, opened })
     }
 
@@ -169,15 +174,32 @@ impl Changing {
         self.adopt(path, openers, entropy)
     }
 
+    /// As [`commit`](Self::commit), and keeps the lock for the change that this one is the beginning of.
+    pub fn commit_first(
+        &mut self,
+        path: &Path,
+        openers: &[Opener],
+        now: Time,
+        what: Why,
+        entropy: &dyn Entropy,
+    ) -> Result<(), ChangeError> {
+        rotation::record(&mut self.opened.document, now, what)?;
+        self.write(path, openers, entropy).map(drop)
+    }
+
     /// Writes the keyring with the history that it has by now: the next entry was recorded already, or it came with an export.
     /// Otherwise as [`commit`](Self::commit).
     pub fn adopt(self, path: &Path, openers: &[Opener], entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+        self.write(path, openers, entropy)
+    }
+
+    fn write(&self, path: &Path, openers: &[Opener], entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
         let text = proved_text(&self.opened, openers, entropy)?;
         if text.len() as u64 > MAX_FILE {
             return Err(ChangeError::TooLarge);
         }
         self.writer.replace(text.as_bytes())?;
-        load_with_each(path, openers, entropy)
+        load_with_each(path, openers, &self.opened.tokens, entropy)
     }
 }
 
@@ -188,34 +210,34 @@ pub fn create_imported(path: &Path, opened: &Opened, openers: &[Opener], entropy
     let writer = Writer::lock(path)?;
     let text = proved_text(opened, openers, entropy)?;
     writer.create(text.as_bytes())?;
-    load_with_each(path, openers, entropy)
+    load_with_each(path, openers, &opened.tokens, entropy)
 }
 
 /// The text of the file, proved in memory first: what does not prove never reaches the disk.
 fn proved_text(opened: &Opened, openers: &[Opener], entropy: &dyn Entropy) -> Result<String, ChangeError> {
     let text = opened.document.write(&opened.keys.authenticate);
     for opener in openers {
-        probe(&open(&text, opener)?, entropy).map_err(LoadError::from)?;
+        probe(&open(&text, opener, &opened.tokens)?, entropy).map_err(LoadError::from)?;
     }
     Ok(text)
 }
 
-fn load_with_each(path: &Path, openers: &[Opener], entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
+fn load_with_each(path: &Path, openers: &[Opener], tokens: &Arc<Tokens>, entropy: &dyn Entropy) -> Result<Keyring, ChangeError> {
     let mut loaded = None;
     for opener in openers {
-        loaded = Some(load(path, opener, entropy)?);
+        loaded = Some(load(path, opener, tokens, entropy)?);
     }
     // A keyring has at least one slot, so there is at least one opener.
     loaded.ok_or(ChangeError::Load(LoadError::Seal(SealError::NoSlot { wanted: "any".into(), present: String::new() })))
 }
 
 impl Opened {
-    fn authentic(text: &str, opener: &Opener) -> Result<Self, LoadError> {
+    fn authentic(text: &str, opener: &Opener, tokens: &Arc<Tokens>) -> Result<Self, LoadError> {
         let document = Document::parse(text)?;
         let root = opener.open(&document.slots, document.keyring)?;
         let keys = FileKeys::derive(&root, document.keyring);
         Document::authenticate(text, &keys.authenticate)?;
-        Ok(Self { document, keys })
+        Ok(Self { document, keys, tokens: tokens.clone() })
     }
 
     /// Whether the history is a chain that ends with the generation.
@@ -225,31 +247,48 @@ impl Opened {
     }
 
     /// Opens every version's key with its canary, and the coordination key.
+    ///
+    /// A version whose token is away is there all the same, and named by [`Keyring::away`]: what others wrapped does not become unreadable by it. Whoever
+    /// serves proves the primary after that.
     pub fn prove(&self) -> Result<Keyring, LoadError> {
         let document = &self.document;
         let mut versions = Vec::with_capacity(document.versions.len());
+        let mut away = vec![];
         for record in &document.versions {
-            versions.push(prove_version(record, &self.keys)?);
+            versions.push(prove_version(record, self, &mut away)?);
         }
         let coordination = create::unwrap_coordination(document, &self.keys).map_err(|_| LoadError::Coordination)?;
         let head = document.history.last().ok_or(LoadError::History)?;
-        Keyring::assemble(document.keyring, document.generation, head.digest, coordination, versions).ok_or(LoadError::Primary)
+        let keyring = Keyring::assemble(document.keyring, document.generation, head.digest, coordination, versions);
+        keyring.map(|keyring| keyring.with_away(away)).ok_or(LoadError::Primary)
     }
 }
 
-fn prove_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, LoadError> {
+fn prove_version(record: &VersionRecord, opened: &Opened, away: &mut Vec<(KeyId, TokenError)>) -> Result<KeyVersion, LoadError> {
     let key_id = record.key_id;
     let subject = Subject { keyring: key_id.keyring, version: key_id.version, algorithm: record.algorithm };
-    if subject.check(&record.canary) != key_id.check {
+    if subject.check(record.canary.as_bytes()) != key_id.check {
         return Err(LoadError::Check { key_id });
     }
     let name = key_id.text();
-    let kek = || -> Result<Arc<dyn Kek>, LoadError> {
+    let mut kek = || -> Result<Arc<dyn Kek>, LoadError> {
         let broken = |_: KekError| LoadError::Canary { key_id };
-        let wrapped = record.wrapped.as_ref().ok_or(LoadError::Canary { key_id })?;
-        let kek = LocalKek::new(&create::unwrap_named(&name, wrapped, keys).map_err(broken)?);
-        subject.prove(&kek, &record.canary).map_err(broken)?;
-        Ok(Arc::new(kek))
+        match &record.home {
+            Home::Local(wrapped) => {
+                let wrapped = wrapped.as_ref().ok_or(LoadError::Canary { key_id })?;
+                let kek = LocalKek::new(&create::unwrap_named(&name, wrapped, &opened.keys).map_err(broken)?);
+                subject.prove(&kek, record.canary.as_bytes()).map_err(broken)?;
+                Ok(Arc::new(kek))
+            }
+            Home::Token(key) => {
+                let kek = opened.tokens.kek(create::key_spec(key, record.algorithm, Some(subject.proof(&record.canary))));
+                match kek.prove() {
+                    Err(KekError::Token(error)) if !error.is_wrong_key() => away.push((key_id, error)),
+                    outcome => outcome.map_err(broken)?,
+                }
+                Ok(kek)
+            }
+        }
     };
     let state = match record.state {
         StateLabel::Staged => State::Staged(Unwraps(kek()?)),
@@ -263,7 +302,7 @@ fn prove_version(record: &VersionRecord, keys: &FileKeys) -> Result<KeyVersion, 
 }
 
 /// Wraps 32 random bytes as a request would; the wrap proves itself by unwrapping them again.
-fn probe(keyring: &Keyring, entropy: &dyn Entropy) -> Result<(), ProbeError> {
+pub fn probe(keyring: &Keyring, entropy: &dyn Entropy) -> Result<(), ProbeError> {
     let mut probe = [0; 32];
     entropy.fill(&mut probe)?;
     keyring.wrap(Purpose::KmsV2, &probe, entropy)?;
@@ -281,12 +320,12 @@ mod tests {
     const DEV: Opener = Opener::InsecureDevelopment;
 
     fn refusal(text: &str) -> String {
-        open(text, &DEV).expect_err("does not open").to_string()
+        open(text, &DEV, &Tokens::none()).expect_err("does not open").to_string()
     }
 
     #[test]
     fn a_sample_opens_with_its_primary_and_retired_versions() {
-        let keyring = open(SAMPLE, &DEV).expect("opens");
+        let keyring = open(SAMPLE, &DEV, &Tokens::none()).expect("opens");
         let states: Vec<_> = keyring.versions().iter().map(|v| v.state().name()).collect();
         assert_eq!(states, ["retired", "primary"]);
         assert_eq!(keyring.primary(), keyring.versions()[1].key_id());
@@ -295,7 +334,7 @@ mod tests {
 
     #[test]
     fn what_the_primary_wraps_only_the_primary_opens() {
-        let keyring = open(SAMPLE, &DEV).expect("opens");
+        let keyring = open(SAMPLE, &DEV, &Tokens::none()).expect("opens");
         let bytes = keyring.wrap(Purpose::KmsV2, b"seed", &OsEntropy).expect("wraps");
         let envelope = Envelope::parse(&bytes).expect("parses");
         let [old, primary] = [0, 1].map(|n| keyring.find(keyring.versions()[n].key_id()).expect("unwraps"));
@@ -308,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_key_id_with_another_check_or_number_or_keyring_is_unknown() {
-        let keyring = open(SAMPLE, &DEV).expect("opens");
+        let keyring = open(SAMPLE, &DEV, &Tokens::none()).expect("opens");
         let known = *keyring.primary();
         let version = |n| crate::key_id::Version::new(n).expect("not zero");
         for other in [
@@ -329,28 +368,28 @@ mod tests {
             // Stays text: the other case of a letter, the next digit, another sign.
             bytes[at] ^= if bytes[at].is_ascii_alphabetic() { 0x20 } else { 0x01 };
             let text = String::from_utf8(bytes).expect("ASCII");
-            assert!(open(&text, &DEV).is_err(), "byte {at} of the file was changed unnoticed");
+            assert!(open(&text, &DEV, &Tokens::none()).is_err(), "byte {at} of the file was changed unnoticed");
         }
     }
 
     #[test]
     fn a_torn_file_is_noticed_at_every_length() {
         for len in 0..SAMPLE.len() {
-            assert!(open(&SAMPLE[..len], &DEV).is_err(), "{len} bytes of {}", SAMPLE.len());
+            assert!(open(&SAMPLE[..len], &DEV, &Tokens::none()).is_err(), "{len} bytes of {}", SAMPLE.len());
         }
         assert!(refusal(&format!("{SAMPLE}\n")).contains("authentication line"));
     }
 
     #[test]
     fn a_newer_format_is_named_as_such() {
-        let newer = SAMPLE.replacen("keywright-keyring 1\n", "keywright-keyring 2\nsomething new\n", 1);
-        assert!(refusal(&newer).contains("keyring format 2 is not one that this release reads"));
+        let newer = SAMPLE.replacen("keywright-keyring 1\n", "keywright-keyring 3\nsomething new\n", 1);
+        assert!(refusal(&newer).contains("keyring format 3 is not one that this release reads"));
     }
 
     #[test]
     fn a_development_keyring_does_not_open_without_dev() {
         let secret = Opener::KeyFile(SecretBytes::from_vec(vec![1; 32]));
-        let error = open(SAMPLE, &secret).expect_err("does not open");
+        let error = open(SAMPLE, &secret, &Tokens::none()).expect_err("does not open");
         assert!(matches!(error, LoadError::Seal(SealError::NoSlot { .. })), "{error}");
     }
 
@@ -361,11 +400,16 @@ mod tests {
         let path = dir.path().join("keyring");
         let make = || {
             let now = "2026-01-02T03:04:05Z".parse().expect("valid");
-            create(&path, First { openers: &[DEV], nodes: vec![], hold: std::time::Duration::ZERO, now }, &OsEntropy)
+            create(
+                &path,
+                First { openers: &[DEV], nodes: vec![], hold: std::time::Duration::ZERO, key: crate::keyring::create::NewKey::Local, now },
+                &Tokens::none(),
+                &OsEntropy,
+            )
         };
         let first = make().expect("creates");
         let error = make().expect_err("exists");
         assert!(matches!(error, ChangeError::Write(WriteError::Exists(_))), "{error}");
-        assert_eq!(load(&path, &DEV, &OsEntropy).expect("loads").primary(), first.primary());
+        assert_eq!(load(&path, &DEV, &Tokens::none(), &OsEntropy).expect("loads").primary(), first.primary());
     }
 }

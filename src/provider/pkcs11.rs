@@ -1,14 +1,41 @@
 //! KEKs that never leave a token: every wrap and unwrap runs inside it, by PKCS#11.
 //!
+//! Where to read on: `raw` calls the module, `session` lists every place where a session may be open, `connection` finds a token again that was
+//! lost, `run` decides what a failed call means and what helps, `key` is the KEK, `manage` makes and destroys keys for commands.
+//!
 //! A token is named by its label and serial number, never by a slot; a key by class, type, label and id together.
 
+mod classify;
+mod connection;
 mod error;
+mod find;
+mod iv;
+mod key;
+mod login;
+mod manage;
+mod module_file;
+mod raw;
+mod run;
+mod rv;
+mod session;
+mod settings;
+mod tokens;
+mod uri;
 
 use std::fmt;
 
 use crate::envelope::Algorithm;
 
-pub use error::{Problem, TokenError};
+pub use connection::TokenAccess;
+pub use error::{Problem, TokenError, Turn};
+pub use key::TokenKek;
+pub use login::{Attempt, PinSource};
+pub use manage::{KeyFacts, KeyKind, Listed};
+pub use rv::Rv;
+pub use settings::{PinFrom, TokenSettings};
+pub use tokens::Tokens;
+
+pub use uri::UriError;
 
 /// Which token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +73,21 @@ pub enum IvFrom {
     Host,
     /// The token does, and tells; for tokens that insist.
     Token,
+}
+
+impl IvFrom {
+    /// The word for it in the keyring file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Token => "token",
+        }
+    }
+
+    /// The one of that word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Host, Self::Token].into_iter().find(|iv| iv.name() == name)
+    }
 }
 
 /// What a key must open before it is used: a canary.

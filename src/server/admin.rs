@@ -1,4 +1,4 @@
-//! The second socket, for people and monitoring: metrics, the alarm, who writes with which key, what was refused,
+//! The second socket, for people and monitoring: metrics, the alarm, who writes with which key, what was refused, how the tokens do,
 //! this node's acknowledgement. It unwraps nothing and changes nothing.
 //!
 //! HTTP/1.1 over a Unix socket, beside the first one and with the same checks of who connects: `curl --unix-socket PATH http://x/metrics`.
@@ -23,6 +23,9 @@ use super::alarm::Alarm;
 use super::{SocketSettings, accept};
 use crate::acknowledgement;
 use crate::adoption::{Callers, page};
+use crate::health::Health;
+use crate::health::page::Page;
+use crate::keyring::Keyring;
 use crate::keyring::document::NodeName;
 use crate::service::Snapshots;
 
@@ -37,6 +40,7 @@ pub(super) struct Admin {
     pub(super) snapshots: Snapshots,
     pub(super) alarm: Alarm,
     pub(super) callers: Callers,
+    pub(super) health: Health,
     pub(super) node: Option<NodeName>,
 }
 
@@ -48,6 +52,23 @@ struct StateLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct VersionLabels {
     version: u32,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TokenLabels {
+    token: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    token: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ThreadLabels {
+    token: String,
+    state: &'static str,
 }
 
 /// Answers until it is dropped.
@@ -82,12 +103,13 @@ impl Admin {
             ("GET", "/state") => (StatusCode::OK, self.state()),
             ("GET", "/adoption") => (StatusCode::OK, page::write(&self.callers, Instant::now())),
             ("GET", "/refused") => (StatusCode::OK, self.callers.refused(Instant::now()).write()),
+            ("GET", "/tokens") => (StatusCode::OK, self.tokens().write()),
             ("GET", "/acknowledgement") => match (self.snapshots.current(), &self.node) {
                 (_, None) => (StatusCode::NOT_FOUND, "this plugin has no `node` in its configuration\n".into()),
                 (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "keyring is not ready yet\n".into()),
                 (Some(keyring), Some(node)) => (StatusCode::OK, acknowledgement::write(&keyring, node)),
             },
-            _ => (StatusCode::NOT_FOUND, "there are /metrics, /state, /adoption, /refused and /acknowledgement\n".into()),
+            _ => (StatusCode::NOT_FOUND, "there are /metrics, /state, /adoption, /refused, /tokens and /acknowledgement\n".into()),
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -116,6 +138,10 @@ impl Admin {
         text
     }
 
+    fn tokens(&self) -> Page {
+        self.snapshots.current().map(|keyring| Page::of(&keyring, &self.health, Instant::now())).unwrap_or_default()
+    }
+
     fn metrics(&self) -> String {
         let mut registry = Registry::with_prefix("keywright");
         let gauge = |registry: &mut Registry, name, help, value: i64| {
@@ -135,6 +161,9 @@ impl Admin {
                 versions.get_or_create(&StateLabels { state: version.state().name() }).inc();
             }
             registry.register("key_versions", "Key versions by state", versions);
+            if keyring.versions().iter().any(|version| version.waits().is_some()) {
+                self.token_metrics(&keyring, &mut registry);
+            }
         }
         let refused = Family::<VersionLabels, Counter>::default();
         for count in self.callers.refused(Instant::now()).counts {
@@ -145,5 +174,45 @@ impl Admin {
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
         text
+    }
+
+    /// As many values as there are keys in tokens, and tokens with keys.
+    fn token_metrics(&self, keyring: &Keyring, registry: &mut Registry) {
+        let page = Page::of(keyring, &self.health, Instant::now());
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let [up, queued] = [(); 2].map(|()| Family::<TokenLabels, Gauge>::default());
+        let calls = Family::<CallLabels, Counter>::default();
+        let threads = Family::<ThreadLabels, Gauge>::default();
+        for token in &page.tokens {
+            let name = || token.name.clone();
+            up.get_or_create(&TokenLabels { token: name() }).set(token.up.into());
+            queued.get_or_create(&TokenLabels { token: name() }).set(count(token.figures.queued));
+            for (outcome, times) in token.calls {
+                calls.get_or_create(&CallLabels { token: name(), result: outcome.name() }).inc_by(times);
+            }
+            let figures = token.figures;
+            for (state, number) in [("most", figures.threads), ("busy", figures.busy), ("stuck", figures.stuck)] {
+                threads.get_or_create(&ThreadLabels { token: name(), state }).set(count(number));
+            }
+        }
+        registry.register("token_up", "Whether a token works, as the keys in it show", up);
+        registry.register("token_calls", "Calls of a token since the start, by what they came to; late: a caller's time was over", calls);
+        registry.register(
+            "token_threads",
+            "Threads that may wait for a token: the most there may be, in a call, in one for over 10 s",
+            threads,
+        );
+        registry.register("token_queued", "Calls that wait for one of these threads", queued);
+        let [good, away] = [(); 2].map(|()| Family::<VersionLabels, Gauge>::default());
+        for key in &page.keys {
+            let labels = VersionLabels { version: key.key_id.version.number() };
+            // Never: as long as the plugin knows of, which no number says; the series is not there.
+            if let Some(age) = key.good {
+                good.get_or_create(&labels).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+            }
+            away.get_or_create(&labels).set(key.away.is_some().into());
+        }
+        registry.register("key_last_good_seconds", "Time since a key in a token was last seen to work, by its version", good);
+        registry.register("key_away", "Whether a key in a token does not work, by its version", away);
     }
 }

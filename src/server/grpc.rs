@@ -5,6 +5,10 @@
 //! `application/grpc`, one length-prefixed message each way, the outcome in the trailers. Everything a peer can do wrong below that is
 //! checked by h2, with the limits set in [`Limits`].
 
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,12 +26,14 @@ use crate::adoption::Caller;
 use crate::protocol::{self, MAX_MESSAGE};
 use crate::secret::SecretBytes;
 use crate::service::refusal::{Code, Refusal};
-use crate::service::{Method, ROOM, Service};
+use crate::service::{Answer, Later, Method, ROOM, Service};
 
 /// Outcome of a call, in the trailers.
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// As a header's name, parsed once.
 static OURS: HeaderName = HeaderName::from_static(protocol::OURS);
+/// How long the caller waits.
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Length of what stands before a message: compressed or not, and its length.
 const PREFIX: usize = 5;
 const _: () = assert!(PREFIX == ROOM, "an answer has room for the prefix in front of it");
@@ -87,7 +93,8 @@ where
     }
 }
 
-/// Answers a call here and now if its message is here, as it almost always is, for it came with the headers; else in a task of its own.
+/// Answers a call here and now if its message is here, as it almost always is, for it came with the headers, and its key does not wait; else in
+/// a task of its own.
 fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, caller: &Arc<Caller>, service: &Arc<Service>) {
     if let Some(status) = not_grpc(&request) {
         let mut response = Response::new(());
@@ -103,12 +110,17 @@ fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, caller: &Ar
     if matches!(method, Method::Status | Method::Encrypt) && request.headers().contains_key(&OURS) {
         caller.is_ours();
     }
-    let mut body = request.into_body();
+    let (head, mut body) = request.into_parts();
+    let limit = || limit(&head.headers);
     match body.poll_data(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(Ok(first))) if body.is_end_stream() => {
             let outcome = body.flow_control().release_capacity(first.len()).map_err(Failure::from);
             // Whole in one piece: nothing is copied.
-            end(respond, outcome.and_then(|()| Ok(service.call(caller, method, message(&first)?)?)));
+            match outcome.and_then(|()| Ok(service.call(caller, method, message(&first)?, limit))) {
+                Ok(Answer::Now(outcome)) => end(respond, outcome.map_err(Failure::from)),
+                Ok(Answer::Later(later)) => drop(tokio::spawn(follow(respond, later))),
+                Err(failure) => end(respond, Err(failure)),
+            }
         }
         Poll::Ready(None) => end(respond, Err(Failure::Refused(Refusal::NotOneMessage))),
         Poll::Ready(Some(Err(_))) => {}
@@ -117,10 +129,50 @@ fn begin(request: Request<RecvStream>, respond: SendResponse<Bytes>, caller: &Ar
                 Poll::Ready(Some(Ok(first))) => Some(first),
                 _ => None,
             };
-            let (caller, service) = (caller.clone(), service.clone());
-            tokio::spawn(async move { end(respond, answer(&caller, &service, method, first, body).await) });
+            let (caller, service, limit) = (caller.clone(), service.clone(), limit());
+            tokio::spawn(async move {
+                match whole(first, &mut body)
+                    .await
+                    .and_then(|whole| Ok(service.call(&caller, method, message(whole.expose_secret())?, || limit)))
+                {
+                    Ok(Answer::Now(outcome)) => end(respond, outcome.map_err(Failure::from)),
+                    Ok(Answer::Later(later)) => follow(respond, later).await,
+                    Err(failure) => end(respond, Err(failure)),
+                }
+            });
         }
     }
+}
+
+/// Sends the outcome of a call once it is known. A peer that gives the call up is waited for no longer: `later` is dropped.
+async fn follow(mut respond: SendResponse<Bytes>, later: Later) {
+    let outcome = tokio::select! {
+        biased;
+        outcome = later => outcome,
+        _ = poll_fn(|context| respond.poll_reset(context)) => return,
+    };
+    end(respond, outcome.map_err(Failure::from));
+}
+
+/// How long the caller waits for an answer, if it says so: up to eight digits and a unit (grpc/grpc, doc/PROTOCOL-HTTP2.md, `Timeout`).
+fn limit(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let number: u32 = digits.parse().ok()?;
+    let unit = match unit {
+        "H" => Duration::from_secs(3600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    // At most 10^8 hours: no overflow.
+    Some(unit * number)
 }
 
 /// Sends the outcome of a call. A peer that has gone away meanwhile is not told.
@@ -160,16 +212,9 @@ fn not_grpc<B>(request: &Request<B>) -> Option<StatusCode> {
     if grpc { None } else { Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) }
 }
 
-/// Waits for the rest of a message, then calls.
-async fn answer(
-    caller: &Caller,
-    service: &Service,
-    method: Method,
-    first: Option<Bytes>,
-    mut body: RecvStream,
-) -> Result<SecretBytes, Failure> {
-    let whole = tokio::time::timeout(PATIENCE, collect(first, &mut body)).await.map_err(|_| Refusal::Late)??;
-    Ok(service.call(caller, method, message(whole.expose_secret())?)?)
+/// Waits for the rest of a message.
+async fn whole(first: Option<Bytes>, body: &mut RecvStream) -> Result<SecretBytes, Failure> {
+    tokio::time::timeout(PATIENCE, collect(first, body)).await.map_err(|_| Refusal::Late)?
 }
 
 /// The bytes of `first` and of all that follows it. They may be secret.
@@ -259,34 +304,5 @@ impl Framed {
 impl AsRef<[u8]> for Framed {
     fn as_ref(&self) -> &[u8] {
         self.0.expose_secret()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn framed(compressed: u8, length: u32, bytes: &[u8]) -> Vec<u8> {
-        [&[compressed][..], &length.to_be_bytes(), bytes].concat()
-    }
-
-    #[test]
-    fn a_message_is_taken_out_of_its_prefix_only_when_it_is_exactly_one() {
-        assert_eq!(message(&framed(0, 3, b"abc")), Ok(&b"abc"[..]));
-        assert_eq!(message(&framed(0, 0, b"")), Ok(&b""[..]));
-        assert_eq!(message(&framed(0, 4, b"abc")), Err(Refusal::NotOneMessage));
-        assert_eq!(message(&framed(0, 2, b"abc")), Err(Refusal::NotOneMessage));
-        assert_eq!(message(&framed(2, 3, b"abc")), Err(Refusal::NotOneMessage));
-        assert_eq!(message(&framed(1, 3, b"abc")), Err(Refusal::Compressed));
-        assert_eq!(message(&framed(0, u32::MAX, b"abc")), Err(Refusal::TooLong));
-        for cut in 0..PREFIX {
-            assert_eq!(message(&framed(0, 3, b"")[..cut]), Err(Refusal::NotOneMessage));
-        }
-    }
-
-    #[test]
-    fn an_answer_is_taken_out_of_its_prefix_as_it_was_put_in() {
-        let answer = [&[0; ROOM][..], &[7; 300]].concat();
-        assert_eq!(message(Framed::new(SecretBytes::from_vec(answer)).as_ref()), Ok(&[7; 300][..]));
     }
 }

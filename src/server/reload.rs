@@ -99,7 +99,12 @@ mod tests {
     async fn who_reads_the_log_finds_it_as_the_line_says() {
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().expect("folder");
         let path = dir.path().join("keyring");
-        let source = Source { path: path.clone(), seal: Seal::InsecureDevelopment, state_dir: dir.path().to_owned() };
+        let source = Source {
+            path: path.clone(),
+            seal: Seal::InsecureDevelopment,
+            state_dir: dir.path().to_owned(),
+            tokens: crate::provider::pkcs11::Tokens::none(),
+        };
         let (snapshots, alarm) = (Snapshots::default(), Alarm::default());
         let (found, mut lines) = unbounded_channel();
         let reader = Reader { alarm: alarm.clone(), snapshots: snapshots.clone(), found };

@@ -8,6 +8,7 @@ use keywright::entropy::OsEntropy;
 use keywright::envelope::{Envelope, Purpose};
 use keywright::export::Export;
 use keywright::export::age::{By, decrypt};
+use keywright::provider::pkcs11::Tokens;
 use keywright::secret::SecretBytes;
 use serde_json::Value;
 
@@ -84,7 +85,11 @@ fn an_export_is_recorded_once_and_the_same_one_is_given_again_until_something_ch
     let (second, same) = a.export(&other, "2.age");
     assert_eq!((a.file(), &same), (before, &digest));
     assert_eq!(
-        Export::open(SecretBytes::from_vec(plain(&second, &other).into_bytes()), &OsEntropy).expect("sound").0.digest.to_string(),
+        Export::open(SecretBytes::from_vec(plain(&second, &other).into_bytes()), &Tokens::none(), &OsEntropy)
+            .expect("sound")
+            .0
+            .digest
+            .to_string(),
         digest
     );
     assert_eq!(a.run(&["rotate", "begin"]).code, 0);
@@ -339,7 +344,7 @@ fn the_frozen_export_of_format_1_opens_with_every_state_and_its_digest() {
     let identity = SecretBytes::from_vec(read("export-1.identity"));
     let plain = decrypt(&read("export-1.age"), &By::Identities(identity), age::NoCallbacks).expect("opens");
     assert_eq!(plain.expose_secret(), read("export-1.txt"));
-    let (export, opened) = Export::open(plain, &OsEntropy).expect("sound");
+    let (export, opened) = Export::open(plain, &Tokens::none(), &OsEntropy).expect("sound");
     assert_eq!(format!("{}\n", export.digest).as_bytes(), read("export-1.digest"));
     let states: Vec<_> = opened.document.versions.iter().map(|v| v.state.name()).collect();
     assert_eq!(states, ["destroyed", "disabled", "retired", "primary", "staged"]);

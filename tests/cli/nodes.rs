@@ -7,6 +7,7 @@ use keywright::entropy::OsEntropy;
 use keywright::keyring::Keyring;
 use keywright::keyring::seal::Opener;
 use keywright::keyring::store;
+use keywright::provider::pkcs11::Tokens;
 use keywright::secret::SecretBytes;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -71,7 +72,8 @@ impl Node {
     }
 
     pub(crate) fn load(&self) -> Keyring {
-        store::load(&self.path("keyring"), &Opener::KeyFile(SecretBytes::from_vec(self.seal.to_vec())), &OsEntropy).expect("loads")
+        store::load(&self.path("keyring"), &Opener::KeyFile(SecretBytes::from_vec(self.seal.to_vec())), &Tokens::none(), &OsEntropy)
+            .expect("loads")
     }
 
     pub(crate) fn versions(&self) -> Value {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keywright::encryption_configuration::EncryptionConfiguration;
 use keywright::keyring::seal::Opener as Seal;
 use keywright::keyring::store;
+use keywright::provider::pkcs11::Tokens;
 use keywright::recover::drill::{Plan, drill};
 use keywright::recover::label::Kind;
 use keywright::recover::show::{Form, show};
@@ -93,7 +94,8 @@ fn objects_under_kms_v2_open_with_the_keyring_alone_and_are_shown_as_the_api_ser
     let stack = Stack::start();
     create_objects(stack.api());
     let keyring = stack.plugin.socket().parent().map(|dir| dir.join("keyring")).expect("a folder");
-    let keyring = store::load(&keyring, &Seal::InsecureDevelopment, &keywright::entropy::OsEntropy).expect("the plugin's keyring loads");
+    let keyring = store::load(&keyring, &Seal::InsecureDevelopment, &Tokens::none(), &keywright::entropy::OsEntropy)
+        .expect("the plugin's keyring loads");
     let opener = Opener::new(vec![keyring], None);
     let seen = each_is_shown_as_by_the_api_server(&opener, &stack.etcd, stack.api(), [Kind::KmsV2, Kind::KmsV2]);
     assert!(seen >= 4, "{seen}");

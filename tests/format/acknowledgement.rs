@@ -3,6 +3,7 @@
 use keywright::acknowledgement;
 use keywright::keyring::document::Document;
 use keywright::keyring::store;
+use keywright::provider::pkcs11::Tokens;
 
 use crate::vectors::{Acknowledgements, EveryState, Keyrings, load, text};
 
@@ -14,7 +15,7 @@ fn every_state() -> EveryState {
 fn what_a_node_acknowledges_is_its_vector_byte_for_byte_and_is_accepted() {
     let (vectors, of) = (load::<Acknowledgements>("acknowledgement-1.json"), every_state());
     let file = text(&of.lines);
-    let keyring = store::open(&file, &of.openers[0].opener()).expect("opens");
+    let keyring = store::open(&file, &of.openers[0].opener(), &Tokens::none()).expect("opens");
     let document = Document::parse(&file).expect("parses");
     assert_eq!(vectors.valid.len(), of.nodes.len());
     for vector in &vectors.valid {

@@ -9,6 +9,7 @@ use keywright::etcd::object::{EncryptedObject, SourceType};
 use keywright::key_id::{KeyId, KeyringId};
 use keywright::keyring::seal::Opener as Seal;
 use keywright::keyring::{Keyring, LookupError, store};
+use keywright::provider::pkcs11::Tokens;
 use keywright::recover::cipher::{self, CipherError};
 use keywright::recover::drill::{Plan, drill};
 use keywright::recover::label::{Kind, Label, LabelError, label};
@@ -73,7 +74,8 @@ fn configuration(keys: &[(&str, &str)]) -> EncryptionConfiguration {
 }
 
 fn keyring() -> Keyring {
-    store::open(include_str!("../../keys/insecure-format-1/two-versions.keyring"), &Seal::InsecureDevelopment).expect("opens")
+    store::open(include_str!("../../keys/insecure-format-1/two-versions.keyring"), &Seal::InsecureDevelopment, &Tokens::none())
+        .expect("opens")
 }
 
 fn plain(opened: Result<Opened, OpenError>) -> (Vec<u8>, Label) {

@@ -1,6 +1,7 @@
 //! Section 9 of `docs/formats.md`: the report of a scan as evidence.
 
 use keywright::keyring::store;
+use keywright::provider::pkcs11::Tokens;
 use keywright::scan::report::{MAX_LEN, Report, Witness};
 
 use crate::vectors::{EveryState, Keyrings, Reports, load, text};
@@ -12,7 +13,7 @@ fn every_state() -> EveryState {
 #[test]
 fn a_report_opens_and_is_sealed_again_byte_for_byte() {
     let (vectors, of) = (load::<Reports>("report-1.json"), every_state());
-    let keyring = store::open(&text(&of.lines), &of.openers[0].opener()).expect("opens");
+    let keyring = store::open(&text(&of.lines), &of.openers[0].opener(), &Tokens::none()).expect("opens");
     for vector in &vectors.valid {
         let report = Report::open(&vector.text, keyring.coordination()).unwrap_or_else(|error| panic!("{}: {error}", vector.name));
         assert_eq!(report.seal(keyring.coordination()), vector.text, "{}", vector.name);

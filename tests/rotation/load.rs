@@ -13,6 +13,7 @@ use keywright::keyring::document::{Document, Time};
 use keywright::keyring::rotation::{self, Outcome, StepError};
 use keywright::keyring::seal::{FileKeys, Opener};
 use keywright::keyring::store::{ChangeError, Changing};
+use keywright::provider::pkcs11::Tokens;
 use keywright_testbed::wait;
 use tonic::Code;
 
@@ -74,7 +75,7 @@ async fn calls(socket: PathBuf, shared: Arc<Shared>, caller: u8) -> usize {
 fn change(path: &Path, what: &str, step: impl FnOnce(&mut Document, &FileKeys, Time) -> Result<Outcome, StepError>) -> KeyId {
     let now = Time::of(SystemTime::now());
     // A test beside this one may start a process just now: between fork and exec that holds a copy of the lock.
-    let mut changing = wait::until("the lock", SOON, || match Changing::begin(path, &Opener::InsecureDevelopment) {
+    let mut changing = wait::until("the lock", SOON, || match Changing::begin(path, &Opener::InsecureDevelopment, &Tokens::none()) {
         Ok(changing) => Ok(changing),
         Err(ChangeError::Write(WriteError::Busy(path))) => Err(format!("{} is locked", path.display())),
         Err(error) => panic!("{error}"),

@@ -10,6 +10,9 @@ use crate::install::{CARGO_DENY, cargo_extension};
 use crate::run::{TaskError, cargo, output, path_with, succeed};
 use crate::stages::{Outcome, Stages};
 
+/// The modules that tests load: a workspace of its own.
+const MODULES: &str = "tests/modules/Cargo.toml";
+
 /// The feature set of the plugin alone.
 const PLUGIN_ONLY: &str = "--no-default-features";
 
@@ -21,6 +24,7 @@ pub(crate) fn run() -> Result<bool, TaskError> {
         // A workspace of its own, which `--all` does not reach.
         stages.run("rustfmt, fuzz targets", || check(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])));
     }
+    stages.run("rustfmt, PKCS#11 modules", || check(cargo().args(["fmt", "--all", "--manifest-path", MODULES, "--check"])));
     stages.run("gofmt", gofmt);
     stages.run("licences, sources and bans", || {
         let path = path_with(&cargo_extension(CARGO_DENY)?);

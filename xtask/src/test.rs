@@ -6,7 +6,7 @@ mod targets;
 
 use std::collections::BTreeSet;
 
-use keywright_testbed::tools::Tools;
+use keywright_testbed::tools::{Module, Tools};
 
 use crate::run::{TaskError, cargo, watch};
 use crate::stages::{Outcome, Stages};
@@ -22,13 +22,21 @@ pub(crate) fn run(fuzz_seconds: u32) -> Result<bool, TaskError> {
     let mut stages = Stages::new();
     let ready = stages.run("disk", disk::ensure)
         && stages.run("system packages", packages::ensure)
-        && stages.run("Go tools", || Ok(Tools::build(&mut |line| println!("{line}")).map(|_| Outcome::ok())?));
+        && stages.run("Go tools", || Ok(Tools::build(&mut |line| println!("{line}")).map(|_| Outcome::ok())?))
+        && stages.run("PKCS#11 modules", modules);
     if ready {
         every_test(&mut stages, fuzz_seconds)?;
     }
     stages.print_summary();
     println!("{} passed, {} failed", stages.passed(), stages.failed());
     Ok(stages.failed() == 0)
+}
+
+fn modules() -> Result<Outcome, TaskError> {
+    for module in Module::ALL {
+        module.build(&mut |line| println!("{line}"))?;
+    }
+    Ok(Outcome::ok())
 }
 
 fn every_test(stages: &mut Stages, fuzz_seconds: u32) -> Result<(), TaskError> {

@@ -89,7 +89,7 @@ fn export(arguments: &Arguments) -> Result<Done, Failure> {
         Some(passphrase) => To::Passphrase(passphrase),
         None if arguments.passphrase && !arguments.dry_run => {
             // Nobody chooses a passphrase for a keyring that does not load. It is not locked meanwhile: a person takes their time.
-            store::read(&named.source.path, &opener).map_err(|e| changed(e.into()))?;
+            store::read(&named.source.path, &opener, &named.source.tokens).map_err(|e| changed(e.into()))?;
             To::Passphrase(terminal::ask("New passphrase of the export: ", true)?)
         }
         None => To::Recipients(recipients),
@@ -106,7 +106,7 @@ pub(in crate::cli) fn export_to(named: &Named, target: &target::Arguments, recip
 fn make(named: &Named, opener: Opener, to: &To, output_file: Option<&Path>, dry_run: bool) -> Result<Done, Failure> {
     let changed = |error: ChangeError| advice::changed(ATTEMPTED, &error);
     let broken = |error| Failure::new(Exit::Configuration, ATTEMPTED, error, "Restore the keyring file from its backup.");
-    let mut changing = Changing::begin(&named.source.path, &opener).map_err(changed)?;
+    let mut changing = Changing::begin(&named.source.path, &opener, &named.source.tokens).map_err(changed)?;
     rotate::check_seen(named, &changing, &|| ATTEMPTED.to_owned())?;
     let opened = &mut changing.opened;
     let mut export = Export::of(opened).map_err(broken)?;
@@ -120,7 +120,7 @@ fn make(named: &Named, opener: Opener, to: &To, output_file: Option<&Path>, dry_
         export.record_in(&mut opened.document);
     }
     let (digest, generation) = (export.digest, opened.document.generation);
-    let held: Vec<String> = opened.document.versions.iter().filter(|v| v.wrapped.is_some()).map(|v| v.key_id.to_string()).collect();
+    let held: Vec<String> = opened.document.versions.iter().filter(|v| v.wrapped().is_some()).map(|v| v.key_id.to_string()).collect();
     let done = |armored, result: &str, changed| {
         let next = "keep the digest apart from the file; try it: keywright keyring verify --export FILE --digest DIGEST";
         let mut rows = vec![("generation", generation.to_string()), ("keys", held.len().to_string()), ("result", result.to_owned())];

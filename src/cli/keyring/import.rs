@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -21,6 +22,7 @@ use crate::keyring::history::Digest;
 use crate::keyring::seal::Opener;
 use crate::keyring::seen::{Seen, SeenError};
 use crate::keyring::store::{self, ChangeError, Changing, Opened};
+use crate::provider::pkcs11::Tokens;
 use crate::unseal;
 
 /// How an export is opened, and which one it must be.
@@ -81,9 +83,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// `keyring verify --export FILE`: decrypts, parses and proves it, and keeps nothing.
 pub(super) fn verify(file: &Path, opening: &Opening) -> Result<Answer, Failure> {
-    let (export, opened) = open(file, opening, "verify the export", Exit::CheckFailed)?;
+    let (export, opened) = open(file, opening, &Tokens::none(), "verify the export", Exit::CheckFailed)?;
     let document = &opened.document;
-    let keys = document.versions.iter().filter(|v| v.wrapped.is_some()).count();
+    let keys = document.versions.iter().filter(|v| v.wrapped().is_some()).count();
     let checked = if opening.digest.is_some() { "the expected one" } else { "not compared: give --digest DIGEST" };
     let text = output::pairs([
         ("export", file.display().to_string()),
@@ -104,11 +106,11 @@ pub(super) fn verify(file: &Path, opening: &Opening) -> Result<Answer, Failure> 
 
 /// The keyring in an export, for a command that only reads.
 pub(in crate::cli) fn open_export(file: &Path, opening: &Opening) -> Result<Opened, Failure> {
-    open(file, opening, "open the export", Exit::CheckFailed).map(|(_, opened)| opened)
+    open(file, opening, &Tokens::none(), "open the export", Exit::CheckFailed).map(|(_, opened)| opened)
 }
 
 /// The keyring in the export, every key of it proved. `damaged` is how a file ends the command that is no sound export.
-fn open(file: &Path, opening: &Opening, attempted: &str, damaged: Exit) -> Result<(Export, Opened), Failure> {
+fn open(file: &Path, opening: &Opening, tokens: &Arc<Tokens>, attempted: &str, damaged: Exit) -> Result<(Export, Opened), Failure> {
     let by_passphrase = opening.passphrase || opening.passphrase_file.is_some();
     if opening.identity.is_none() && !by_passphrase {
         let next = "Say --identity FILE, --passphrase or --passphrase-file FILE.";
@@ -147,7 +149,7 @@ fn open(file: &Path, opening: &Opening, attempted: &str, damaged: Exit) -> Resul
     if let Some(expected) = opening.digest.filter(|expected| *expected != digest) {
         return Err(refuse(ExportError::Digest { expected, found: digest }));
     }
-    Export::open(text, &OsEntropy).map_err(refuse)
+    Export::open(text, tokens, &OsEntropy).map_err(refuse)
 }
 
 fn contents(file: &Path) -> std::io::Result<Vec<u8>> {
@@ -181,7 +183,7 @@ fn import(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let key_files = arguments.also_key_file.iter().map(|path| unseal::key_file(path).map_err(|e| place::unseal_failure(&e)));
     let also = key_files.collect::<Result<Vec<_>, _>>()?;
-    let (export, theirs) = open(&arguments.file, &arguments.opening, ATTEMPTED, Exit::Configuration)?;
+    let (export, theirs) = open(&arguments.file, &arguments.opening, &named.source.tokens, ATTEMPTED, Exit::Configuration)?;
     if is_there { into(arguments, &named, &export, theirs, also) } else { first(arguments, &named, &export, theirs, also) }
 }
 
@@ -236,7 +238,7 @@ fn first(arguments: &Arguments, named: &Named, export: &Export, mut theirs: Open
 /// Brings the keyring that stands there to the state of the export.
 fn into(arguments: &Arguments, named: &Named, export: &Export, theirs: Opened, also: Vec<Opener>) -> Result<Answer, Failure> {
     let opener = arguments.target.opener(named)?;
-    let mut changing = Changing::begin(&named.source.path, &opener).map_err(changed)?;
+    let mut changing = Changing::begin(&named.source.path, &opener, &named.source.tokens).map_err(changed)?;
     rotate::check_seen(named, &changing, &|| ATTEMPTED.to_owned())?;
     store::prove(&changing.opened, &OsEntropy).map_err(|e| changed(e.into()))?;
     let destroys = match export::follows(&theirs, &changing.opened).map_err(|e| refused(&e))? {

@@ -7,6 +7,7 @@ use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
 use super::super::place::Named;
 use super::super::target;
+use super::in_token;
 use crate::entropy::OsEntropy;
 use crate::key_id::sha256_form;
 use crate::keyring::document::Document;
@@ -16,7 +17,7 @@ use crate::keyring::store::{self, Opened};
 /// Reads and authenticates the keyring.
 pub(in crate::cli) fn read(target: &target::Arguments, named: &Named) -> Result<Opened, Failure> {
     let path = &named.source.path;
-    store::read(path, &target.opener(named)?)
+    store::read(path, &target.opener(named)?, &named.source.tokens)
         .map_err(|e| Failure::new(Exit::Configuration, format!("open the keyring {}", path.display()), &e, advice::load(&e)))
 }
 
@@ -31,7 +32,7 @@ pub(super) fn list(target: &target::Arguments) -> Result<(), Failure> {
 pub(super) fn show(target: &target::Arguments) -> Result<(), Failure> {
     let outcome = target.named().and_then(|named| {
         let opened = read(target, &named)?;
-        Ok(shown(&named, &opened.document))
+        Ok(shown(&named, &opened))
     });
     target.show(outcome)
 }
@@ -42,6 +43,10 @@ pub(super) fn verify(target: &target::Arguments) -> Result<(), Failure> {
         let path = &named.source.path;
         let bad = |why: &dyn std::fmt::Display, next| Failure::new(Exit::CheckFailed, format!("verify {}", path.display()), why, next);
         let keyring = opened.check_history().and_then(|()| store::prove(&opened, &OsEntropy)).map_err(|e| bad(&e, advice::load(&e)))?;
+        if let Some((key_id, error)) = keyring.away().first() {
+            let why = format!("{} of {} keys were not proved; {key_id}: {error}", keyring.away().len(), keyring.versions().len());
+            return Err(bad(&why, advice::token(error)));
+        }
         let seen = Seen::read(&named.source.state_dir).and_then(|seen| seen.map_or(Ok(()), |seen| seen.admit(&opened.document)));
         seen.map_err(|e| bad(&e, advice::seen(&e)))?;
         let text = output::pairs([
@@ -76,8 +81,10 @@ pub(in crate::cli) fn versions_json(document: &Document) -> Value {
             "key_id_sha256": sha256_form(&key_id),
             "key_id": key_id,
             "state": v.state.name(),
-            "provider": v.provider.name(),
+            "provider": v.home.name(),
             "algorithm": v.algorithm.name(),
+            "token_key": v.in_token().map(|key| key.at.to_string()),
+            "iv": v.in_token().map(|key| key.iv.name()),
             "created": v.created.to_string(),
             "changed": v.changed.to_string(),
             "verified": v.verified.as_ref().map(ToString::to_string),
@@ -87,12 +94,14 @@ pub(in crate::cli) fn versions_json(document: &Document) -> Value {
     document.versions.iter().map(version).collect()
 }
 
-fn shown(named: &Named, document: &Document) -> Answer {
+fn shown(named: &Named, opened: &Opened) -> Answer {
+    let document = &opened.document;
+    let in_tokens = in_token::look(opened);
     let slots: Vec<String> = document.slots.iter().map(|slot| slot.kind().to_string()).collect();
     let nodes: Vec<String> = document.nodes.iter().map(ToString::to_string).collect();
     let history = document.history.iter().map(|e| vec![e.generation.to_string(), e.at.to_string(), e.what.to_string()]);
     let text = format!(
-        "{}\n{}\n{}",
+        "{}\n{}\n{}{}",
         output::pairs([
             ("keyring", document.keyring.to_string()),
             ("file", named.source.path.display().to_string()),
@@ -102,6 +111,7 @@ fn shown(named: &Named, document: &Document) -> Answer {
             ("slots", slots.join(", ")),
         ]),
         versions_table(document),
+        in_tokens.text,
         output::columns(&["generation", "at", "what"], history)
     );
     let history: Vec<Value> = document
@@ -117,6 +127,7 @@ fn shown(named: &Named, document: &Document) -> Answer {
         "nodes": nodes,
         "slots": slots,
         "versions": versions_json(document),
+        "tokens": in_tokens.json,
         "history": history,
     });
     Answer { text, json }

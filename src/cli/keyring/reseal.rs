@@ -62,7 +62,7 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
         openers.push(unseal::key_file(path).map_err(unsealed)?);
     }
     for name in &arguments.to_credential {
-        openers.push(Seal::Credential(name.clone()).opener().map_err(unsealed)?);
+        openers.push(Seal::Credential(name.clone()).opener(&named.source.tokens).map_err(unsealed)?);
     }
     if arguments.to_passphrase {
         openers.push(place::ask_passphrase(true)?);
@@ -82,7 +82,7 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
         None => arguments.target.opener(&named)?,
     };
     let changed = |e: ChangeError| advice::changed(attempted, &e);
-    let mut changing = Changing::begin(&named.source.path, &old).map_err(changed)?;
+    let mut changing = Changing::begin(&named.source.path, &old, &named.source.tokens).map_err(changed)?;
     check_seen(&named, &changing, &|| attempted.to_owned())?;
     let opened = &mut changing.opened;
     opened.keys =

@@ -10,7 +10,7 @@ use super::super::failure::{Exit, Failure};
 use super::super::keyring::{self, read};
 use super::super::output::{self, Answer};
 use super::super::place::Named;
-use super::super::{block_on, note, place, target};
+use super::super::{block_on, new_key, note, place, target};
 use super::cluster::{self, Cluster};
 use super::rewrite::{self, Pace};
 use super::{Request, Risk, hold, take};
@@ -46,6 +46,8 @@ pub(super) struct Arguments {
     cluster: cluster::Arguments,
     #[command(flatten)]
     pace: Pace,
+    #[command(flatten)]
+    new_key: new_key::Arguments,
     /// The version to rotate away from [default: of the rotation under way, else the primary]
     #[arg(long, value_name = "KEY_ID")]
     from: Option<KeyId>,
@@ -270,7 +272,7 @@ impl Run<'_> {
 
     fn step(&self, step: Step, key_id: Option<KeyId>, done: &mut Vec<String>) -> Result<(), Failure> {
         let risk = Risk { reason: None, acks: &self.arguments.ack, cluster: Ok(self.cluster), backups: &self.arguments.backup };
-        let answer = take(self.named, &self.openers, &Request { step, key_id, dry_run: false, risk })?;
+        let answer = take(self.named, &self.openers, &Request { step, new_key: &self.arguments.new_key, key_id, dry_run: false, risk })?;
         let about = answer.json["key_id"].as_str().unwrap_or_default().to_owned();
         note(&format!("{}: {about}\n", step.name()));
         done.push(format!("{} {about}", step.name()));

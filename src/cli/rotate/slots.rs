@@ -31,6 +31,7 @@ fn slot_not_opened(attempted: &str, kind: &SlotKind, openers: &[Opener]) -> Fail
         SlotKind::KeyFile => "Name its key file with --also-key-file FILE.".to_owned(),
         SlotKind::Passphrase => "Say --also-passphrase.".to_owned(),
         SlotKind::Credential(name) => format!("Run the command in a unit with LoadCredential={name}:... ."),
+        SlotKind::Token(token) => format!("Name token {token} in [seal], and in a [[token]] table."),
         SlotKind::InsecureDevelopment => "Say --dev.".to_owned(),
     };
     Failure::new(Exit::Usage, attempted, format!("what opens the {kind} slot is not at hand"), next)

@@ -4,12 +4,14 @@ use std::iter::Peekable;
 use std::str::{FromStr, SplitTerminator};
 use std::time::Duration;
 
-use super::{ADVICE, Document, DocumentError, FORMAT, LAST_LINE, MAGIC, ProviderLabel, StateLabel, Time, VersionRecord, WARNING};
+use super::{ADVICE, Attempt, Document, DocumentError, FORMAT, Home, InToken, LAST_LINE, MAGIC, StateLabel, Time, VersionRecord, WARNING};
 use crate::envelope::Algorithm;
 use crate::hex;
 use crate::key_id::{KeyId, KeyringId};
+use crate::keyring::canary::Canary;
 use crate::keyring::history::{Digest, Entry};
 use crate::keyring::seal::Slot;
+use crate::provider::pkcs11::IvFrom;
 
 /// Most slots: each passphrase among them may cost a second and a gigabyte before anything is known to be authentic.
 const MAX_SLOTS: usize = 16;
@@ -25,19 +27,24 @@ pub(super) fn split_authentication(text: &str) -> Option<(&str, [u8; 32])> {
 pub(super) fn document(text: &str) -> Result<Document, DocumentError> {
     // The format comes first, so that a newer file is named as such instead of failing on a line it added.
     let first = text.lines().next().and_then(|line| line.strip_prefix(MAGIC)?.strip_prefix(' ')).ok_or(DocumentError::NotAKeyring)?;
-    match first.parse::<u32>() {
-        Ok(FORMAT) if first == "1" => {}
+    let format = match first.parse::<u32>() {
+        Ok(format @ 1..=FORMAT) if format.to_string() == first => format,
         // Numbers have one form; another one is no format that any release writes.
         Ok(format) if format.to_string() != first => return Err(DocumentError::NotAKeyring),
         Ok(format) => return Err(DocumentError::Format(format)),
         Err(_) => return Err(DocumentError::NotAKeyring),
-    }
+    };
     let (covered, _) = split_authentication(text).ok_or(DocumentError::NoAuthentication)?;
     // Not `lines`, which takes a carriage return for a part of the line feed, as it was taken above.
     let mut reader = Reader { lines: covered.split_terminator('\n').peekable(), number: 1 };
     let first = reader.lines.next().filter(|line| !line.ends_with('\r')).ok_or(DocumentError::NotAKeyring);
     // No line may have one. So it is looked for only where a line is wrong: most likely an editor put one behind each.
-    first.and_then(|_| reader.document()).map_err(|error| carriage_return(covered).unwrap_or(error))
+    let document = first.and_then(|_| reader.document()).map_err(|error| carriage_return(covered).unwrap_or(error))?;
+    // One file has one form.
+    if document.format() == format {
+        return Ok(document);
+    }
+    Err(DocumentError::Line { line: 1, problem: "a keyring is of format 2 exactly if it names a token, else of format 1" })
 }
 
 fn carriage_return(covered: &str) -> Option<DocumentError> {
@@ -99,12 +106,13 @@ impl<'a> Reader<'a> {
             expected = expected.checked_add(1).ok_or_else(|| words.problem("one version too many"))?;
             version(words, keyring, expected)
         })?;
+        let attempts = self.repeated("attempt", attempt)?;
         let history = self.repeated("history", entry)?;
         if self.lines.next().is_some() {
             self.number += 1;
             return Err(self.problem("is not what stands at this place of a keyring"));
         }
-        Ok(Document { keyring, generation, hold: Duration::from_secs(hold), nodes, coordination, slots, versions, history })
+        Ok(Document { keyring, generation, hold: Duration::from_secs(hold), nodes, coordination, slots, versions, attempts, history })
     }
 
     fn problem(&self, problem: &'static str) -> DocumentError {
@@ -240,37 +248,40 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
         return Err(words.problem("versions stand in order, from 1, without gaps"));
     }
     let state = StateLabel::from_name(words.word()).ok_or_else(|| words.problem("its third word is no state"))?;
-    if words.word() != ProviderLabel::Local.name() {
-        return Err(words.problem("its provider is not one that this release knows (local)"));
-    }
-    let algorithm = Algorithm::from_name(words.word())
-        .ok_or_else(|| words.problem("its algorithm is not one that this release knows (xaes-256-gcm)"))?;
+    let local = match words.word() {
+        "local" => true,
+        "pkcs11" => false,
+        _ => return Err(words.problem("its provider is not one that this release knows (local, pkcs11)")),
+    };
+    let algorithm = Algorithm::from_name(words.word()).filter(|algorithm| local == (*algorithm == Algorithm::Xaes256Gcm));
+    let algorithm = algorithm.ok_or_else(|| {
+        words.problem("its algorithm is not one that its provider has (local: xaes-256-gcm; pkcs11: aes-256-gcm, aes-256-cbc-hmac-sha-256)")
+    })?;
     words.literally("created", "its sixth word must be `created`")?;
     let created = words.time("`created` is no time of the form 2026-01-02T03:04:05Z")?;
     words.literally("changed", "its eighth word must be `changed`")?;
     let changed = words.time("`changed` is no time of the form 2026-01-02T03:04:05Z")?;
     words.literally("canary", "its tenth word must be `canary`")?;
-    let canary = words.hex("`canary` must have 144 lower-case hexadecimal digits")?;
-    let mut record = VersionRecord {
-        key_id,
-        state,
-        provider: ProviderLabel::Local,
-        algorithm,
-        created,
-        changed,
-        canary,
-        wrapped: None,
-        verified: None,
-        exported: None,
-    };
+    let canary = canary(&mut words, algorithm)?;
     let mut next = words.next();
-    if next == Some("wrapped") {
-        record.wrapped = Some(words.hex("`wrapped` must have 144 lower-case hexadecimal digits")?);
-        next = words.next();
-    }
-    if record.wrapped.is_some() == (state == StateLabel::Destroyed) {
-        return Err(words.problem("`wrapped` stands there exactly when the version is not destroyed"));
-    }
+    let home = if local {
+        let wrapped = match next {
+            Some("wrapped") => Some(words.hex("`wrapped` must have 144 lower-case hexadecimal digits")?),
+            _ => None,
+        };
+        if wrapped.is_some() == (state == StateLabel::Destroyed) {
+            return Err(words.problem("`wrapped` stands there exactly when the version is not destroyed"));
+        }
+        if wrapped.is_some() {
+            next = words.next();
+        }
+        Home::Local(wrapped)
+    } else {
+        let (key, behind) = in_token(&mut words, next, algorithm)?;
+        next = behind;
+        Home::Token(Box::new(key))
+    };
+    let mut record = VersionRecord { key_id, state, home, algorithm, created, changed, canary, verified: None, exported: None };
     if next == Some("exported") {
         record.exported = Some(words.digest("`exported` must have 64 lower-case hexadecimal digits")?);
         next = words.next();
@@ -283,6 +294,53 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
         }
         Some(_) => Err(words.problem("has a word that does not belong there")),
     }
+}
+
+fn canary(words: &mut Words<'_>, algorithm: Algorithm) -> Result<Canary, DocumentError> {
+    let problem = "`canary` must have two lower-case hexadecimal digits for each byte that its algorithm makes";
+    let digits = words.of_length(2 * Canary::len(algorithm)).ok_or_else(|| words.problem(problem))?;
+    Canary::try_fill(algorithm, |bytes| {
+        // A large keyring has thousands of local ones.
+        let whole = match hex::decode::<72>(digits) {
+            Some(local) if bytes.len() == local.len() => {
+                bytes.copy_from_slice(&local);
+                true
+            }
+            _ => base16ct::lower::decode(digits, bytes).is_ok(),
+        };
+        if whole { Ok(()) } else { Err(words.problem(problem)) }
+    })
+}
+
+/// The key of a version in a token, from the word behind the canary; with it the word behind.
+fn in_token<'a>(words: &mut Words<'a>, at: Option<&'a str>, algorithm: Algorithm) -> Result<(InToken, Option<&'a str>), DocumentError> {
+    if at != Some("at") {
+        return Err(words.problem("its canary must be followed by `at` and where its key is"));
+    }
+    let at = words.parsed("`at` must be followed by a key in a token, in its one form")?;
+    let mut next = words.next();
+    let mut mac = None;
+    if next == Some("mac") {
+        mac = Some(words.hex("`mac` must have 32 lower-case hexadecimal digits")?);
+        next = words.next();
+    }
+    if mac.is_some() != (algorithm == Algorithm::Aes256CbcHmacSha256) {
+        return Err(words.problem("`mac` stands there exactly with aes-256-cbc-hmac-sha-256"));
+    }
+    let iv = match next {
+        Some("iv") => IvFrom::from_name(words.word()),
+        _ => None,
+    };
+    let iv = iv.ok_or_else(|| words.problem("where its key is must be followed by `iv` and `host` or `token`"))?;
+    Ok((InToken { at, mac, iv }, words.next()))
+}
+
+fn attempt(mut words: Words<'_>) -> Result<Attempt, DocumentError> {
+    let at = words.time("its second word is no time of the form 2026-01-02T03:04:05Z")?;
+    let problem = "its third word is no key in a token, in its one form";
+    let key = words.parsed(problem)?;
+    words.end(problem)?;
+    Ok(Attempt { at, key })
 }
 
 fn entry(mut words: Words<'_>) -> Result<Entry, DocumentError> {

@@ -2,14 +2,19 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Cost, MIN_PASSPHRASE, Opener, SealError, passphrase_kek, secret_kek, unwrap_root, wrap_root};
+use super::{Cost, MIN_PASSPHRASE, Opener, SealError, passphrase_kek, root_aad, secret_kek, unwrap_root, wrap_root};
 use crate::entropy::Entropy;
+use crate::envelope::Algorithm;
 use crate::hex;
 use crate::key_id::KeyringId;
 use crate::keyring::document::parse::decimal;
 use crate::keyring::document::push_hex;
-use crate::provider::KekError;
+use crate::provider::pkcs11::{KeyAt, TokenName};
+use crate::provider::{Kek, KekError};
 use crate::secret::{SecretBytes, SecretKey};
+
+/// IV, ciphertext and tag of a root key under AES-256-GCM.
+pub(super) const TOKEN_WRAPPED: usize = Algorithm::Aes256Gcm.nonce_len() + Algorithm::Aes256Gcm.sealed_len(SecretKey::LEN);
 
 /// What a slot is opened with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub enum SlotKind {
     Credential(String),
     /// A passphrase.
     Passphrase,
+    /// A key in that token.
+    Token(TokenName),
 }
 
 impl fmt::Display for SlotKind {
@@ -31,6 +38,7 @@ impl fmt::Display for SlotKind {
             Self::KeyFile => f.write_str("key-file"),
             Self::Credential(name) => write!(f, "credential `{name}`"),
             Self::Passphrase => f.write_str("passphrase"),
+            Self::Token(token) => write!(f, "pkcs11 token {token}"),
         }
     }
 }
@@ -47,6 +55,8 @@ enum Sealed {
     Credential { name: String, salt: [u8; 16], wrapped: [u8; 72] },
     /// The root key wrapped under a key stretched from a passphrase.
     Passphrase { cost: Cost, salt: [u8; 16], wrapped: [u8; 72] },
+    /// The root key wrapped with AES-256-GCM by a key in a token: IV, ciphertext and tag.
+    Token { key: KeyAt, wrapped: [u8; TOKEN_WRAPPED] },
 }
 
 impl Slot {
@@ -57,6 +67,15 @@ impl Slot {
             Sealed::KeyFile { .. } => SlotKind::KeyFile,
             Sealed::Credential { name, .. } => SlotKind::Credential(name.clone()),
             Sealed::Passphrase { .. } => SlotKind::Passphrase,
+            Sealed::Token { key, .. } => SlotKind::Token(key.token.clone()),
+        }
+    }
+
+    /// The key in a token that it is opened with.
+    pub fn token_key(&self) -> Option<&KeyAt> {
+        match &self.0 {
+            Sealed::Token { key, .. } => Some(key),
+            _ => None,
         }
     }
 
@@ -66,7 +85,9 @@ impl Slot {
     }
 
     /// Makes a slot over `root` that `opener` opens.
-    pub fn seal(opener: &Opener, keyring: KeyringId, root: &SecretKey, entropy: &dyn Entropy) -> Result<Self, SealError> {
+    ///
+    /// In a token it makes a key of its own, unless one of the `old` slots has one there already.
+    pub fn seal(opener: &Opener, keyring: KeyringId, root: &SecretKey, old: &[Self], entropy: &dyn Entropy) -> Result<Self, SealError> {
         let salt = || {
             let mut salt = [0; 16];
             entropy.fill(&mut salt).map_err(KekError::from).map(|()| salt)
@@ -89,6 +110,12 @@ impl Slot {
                 let (salt, cost) = (salt()?, Cost::NEW);
                 Sealed::Passphrase { cost, salt, wrapped: wrap_root(&passphrase_kek(passphrase, &salt, cost)?, keyring, root, entropy)? }
             }
+            Opener::Token(opener) => {
+                let key = old.iter().filter_map(Self::token_key).find(|key| key.token == opener.name).cloned();
+                let key = key.map_or_else(|| opener.make_key(keyring, entropy), Ok)?;
+                let wrapped = opener.kek(&key).wrap_key(&root_aad(keyring), root.expose_secret(), entropy)?.concat()?;
+                Sealed::Token { key, wrapped }
+            }
         };
         Ok(Self(sealed))
     }
@@ -103,6 +130,7 @@ impl Slot {
             (Sealed::Passphrase { cost, salt, wrapped }, Opener::Passphrase(passphrase)) => {
                 unwrap_root(&passphrase_kek(passphrase, salt, *cost)?, keyring, wrapped)
             }
+            (Sealed::Token { key, wrapped }, Opener::Token(opener)) => opener.open(key, keyring, wrapped)?,
             _ => None,
         };
         root.ok_or_else(|| SealError::WrongSecret { kind: self.kind().to_string() })
@@ -127,6 +155,7 @@ impl Slot {
                 let [memory, passes, lanes] = cost.numbers();
                 push(format_args!("passphrase argon2id {memory} {passes} {lanes}"), &[salt, wrapped]);
             }
+            Sealed::Token { key, wrapped } => push(format_args!("pkcs11 {key}"), &[wrapped]),
         }
     }
 
@@ -144,6 +173,12 @@ impl Slot {
                 let mut number = || next().and_then(decimal::<u32>);
                 let cost = Cost::new(number()?, number()?, number()?)?;
                 Sealed::Passphrase { cost, salt: hex::decode(next()?)?, wrapped: hex::decode(next()?)? }
+            }
+            "pkcs11" => {
+                let (key, digits) = (next()?.parse().ok()?, next()?);
+                let mut wrapped = [0; TOKEN_WRAPPED];
+                let whole = base16ct::lower::decode(digits, &mut wrapped).is_ok_and(|bytes| bytes.len() == TOKEN_WRAPPED);
+                whole.then_some(Sealed::Token { key, wrapped })?
             }
             _ => return None,
         };

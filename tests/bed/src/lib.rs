@@ -14,6 +14,7 @@
 //! | [`leak`] | looks for secret bytes in any of the forms in which they get printed |
 //! | [`systemd`] | a systemd as PID 1 in namespaces of its own |
 //! | [`terminal`] | a command at a terminal, its prompts answered |
+//! | [`tokens`] | tokens behind PKCS#11 modules, real ones and one that follows a script |
 //! | [`kubeadm`] | control-plane nodes with every file at kubeadm's place, for guides that are written for such nodes |
 //! | [`page`] | the shell blocks of a page, and whether what they print is what the page shows |
 //! | [`ran`] | a command that ran to its end, and what may be relied on then |
@@ -40,6 +41,7 @@ pub mod scratch;
 pub mod stored;
 pub mod systemd;
 pub mod terminal;
+pub mod tokens;
 pub mod tools;
 pub mod wait;
 

@@ -2,15 +2,18 @@
 //!
 //! They are built from `tests/go` by the Go compiler alone, with the versions that `tests/go/go.sum` fixes, into a cache folder outside
 //! `target/`, so that `cargo clean` and a fresh clone do not cost ten minutes. `cargo xtask tools` builds; tests only locate.
+//! The modules that they load are built there too, by cargo: see [`Module`].
 
 mod build;
 mod error;
 mod fingerprint;
+mod modules;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ToolsError;
+pub use modules::Module;
 
 /// The control plane and its clients: name of the file, Go package. Each package is a `tool` line of `tests/go/go.mod`.
 const CONTROL_PLANE: [(&str, &str); 4] = [

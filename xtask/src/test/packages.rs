@@ -7,20 +7,24 @@ use std::process::Command;
 use crate::run::{TaskError, find_program, succeed};
 use crate::stages::Outcome;
 
-/// Loaded into a process, never a program of its own.
-const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"
-} else {
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-};
+/// Where Debian puts what is loaded into a process and is no program of its own.
+macro_rules! library {
+    ($name:literal) => {
+        if cfg!(target_arch = "aarch64") {
+            concat!("/usr/lib/aarch64-linux-gnu/", $name)
+        } else {
+            concat!("/usr/lib/x86_64-linux-gnu/", $name)
+        }
+    };
+}
 
-/// Program (or file), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 16] = [
+/// Program (or file, or the beginning of its name and a `*`), Debian package, what it is for.
+const NEEDED: [(&str, &str, &str); 25] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
     ("dpkg", "dpkg", "knows where libfaketime is"),
-    (FAKETIME, "libfaketime", "moves the clock of one process"),
+    (library!("faketime/libfaketime.so.1"), "libfaketime", "moves the clock of one process"),
     ("ip", "iproute2", "joins the nodes of a cluster"),
     ("mount", "mount", "builds the root of the systemd under test"),
     ("pivot_root", "util-linux", "enters that root"),
@@ -30,6 +34,15 @@ const NEEDED: [(&str, &str, &str); 16] = [
     ("ssh-keygen", "openssh-client", "makes the SSH keys that exports are encrypted to"),
     ("strace", "strace", "makes system calls fail, kills at them, and shows their order"),
     ("unshare", "util-linux", "makes namespaces"),
+    (library!("softhsm/libsofthsm2.so"), "softhsm2", "is a token"),
+    ("softhsm2-util", "softhsm2", "makes tokens"),
+    (library!("libsoftokn3.so"), "libnss3", "is a token with habits of its own"),
+    ("certutil", "libnss3-tools", "makes that one"),
+    ("pkcs11-tool", "opensc", "makes and lists keys in tokens by code that is not ours"),
+    ("pkg-config", "pkg-config", "finds the two libraries under Kryoptic, a token to be built"),
+    (library!("libssl.so"), "libssl-dev", "is one"),
+    (library!("libsqlite3.so"), "libsqlite3-dev", "is the other"),
+    (library!("libclang-*"), "libclang1", "reads their headers"),
     ("/usr/bin/dbus-daemon", "dbus", "carries what systemd-run asks for"),
     ("/lib/systemd/systemd", "systemd", "starts the shipped unit"),
 ];
@@ -72,7 +85,27 @@ fn apt_get() -> Command {
 }
 
 fn is_there(program: &str) -> bool {
+    if let Some(beginning) = program.strip_suffix('*') {
+        return any_begins(beginning);
+    }
     if program.starts_with('/') { Path::new(program).exists() } else { find_program(program).is_some() }
+}
+
+/// Whether there is a file whose path begins so: for names that end in a version.
+fn any_begins(beginning: &str) -> bool {
+    let (folder, name) = beginning.rsplit_once('/').unwrap_or((".", beginning));
+    let mut files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.any(|file| file.file_name().as_encoded_bytes().starts_with(name.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_version_in_a_name_does_not_matter() {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/src/test/pack*");
+        assert!(super::is_there(here));
+        assert!(!super::is_there(&here.replace("pack*", "pack-*")));
+    }
 }
 
 /// The owner of a process's folder in /proc is its effective user.

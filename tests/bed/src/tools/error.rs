@@ -1,9 +1,9 @@
-//! Why a Go program is not there, and what to do about it.
+//! Why a program or a module is not there, and what to do about it.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A Go program could not be located or built. Every text ends with the next step.
+/// A program or a module could not be located or built. Every text ends with the next step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolsError {
@@ -43,7 +43,7 @@ pub enum ToolsError {
     /// The compiler, the linker or the disk said no.
     #[error("build {name}: `{command}` failed in {} ({status})\n{output}", folder.display())]
     Build {
-        /// The program that was being built.
+        /// What was being built.
         name: String,
         /// The command, to try by hand.
         command: String,
@@ -51,7 +51,7 @@ pub enum ToolsError {
         folder: PathBuf,
         /// How it ended.
         status: std::process::ExitStatus,
-        /// The last lines that Go printed.
+        /// The last lines that the compiler printed.
         output: String,
     },
     /// A file or a process of ours.

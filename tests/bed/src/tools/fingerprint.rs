@@ -30,6 +30,22 @@ pub(super) fn sources(module: &Path) -> Result<String, ToolsError> {
     Ok(short(hash))
 }
 
+/// Names a module: every file that goes into it, below `workspace`, and what its compiler says of itself.
+pub(super) fn crates(workspace: &Path, inputs: &[PathBuf], compiler: &[u8]) -> Result<String, ToolsError> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if input.is_dir() { list(input, &mut files)? } else { files.push(input.clone()) }
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        let name = file.strip_prefix(workspace).expect("the inputs are below the workspace");
+        add(&mut hash, &name.to_string_lossy(), &read(&file)?);
+    }
+    add(&mut hash, "compiler", compiler);
+    Ok(short(hash))
+}
+
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ToolsError> {
     let failed = || ToolsError::io(format!("list {}", folder.display()));
     for entry in fs::read_dir(folder).map_err(failed())? {

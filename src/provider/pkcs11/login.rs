@@ -1,0 +1,81 @@
+//! Logging in: a PIN is given only where it cannot lock the token, and a refused one never twice.
+
+use super::raw::{Failed, Inside, Session, TokenInfo};
+use super::rv::Rv;
+use super::{Problem, TokenError};
+use crate::secret::SecretBytes;
+
+/// Where the PIN of a token comes from, and what remembers that it was refused.
+pub trait PinSource: Send + Sync {
+    /// The PIN, to be tried once; an error if it was refused before, or cannot be had.
+    fn attempt(&self) -> Result<Box<dyn Attempt + '_>, TokenError>;
+}
+
+/// One try of a PIN. Dropped without a word on how it ended, as by a crash inside the module, it counts as refused.
+pub trait Attempt {
+    /// The PIN.
+    fn pin(&self) -> &SecretBytes;
+
+    /// The token took it.
+    fn accepted(self: Box<Self>);
+
+    /// The token refused it: it must not be tried again.
+    fn rejected(self: Box<Self>);
+
+    /// The token failed for another reason and said nothing of the PIN.
+    fn undecided(self: Box<Self>);
+}
+
+/// Why nobody is logged in.
+pub(super) enum LoginError {
+    /// A call failed.
+    Failed(Failed),
+    /// The token's state forbids a try, or it refused the PIN.
+    Problem(Problem),
+    /// There is no PIN to try.
+    Pin(TokenError),
+}
+
+impl From<Failed> for LoginError {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+/// Logs in by the session `anchor`, unless the process is logged in already.
+pub(super) fn log_in(inside: &Inside<'_>, anchor: Session, info: &TokenInfo, pins: &dyn PinSource) -> Result<(), LoginError> {
+    if !info.wants_login() || inside.is_logged_in(anchor)? {
+        return Ok(());
+    }
+    if info.pin_locked() {
+        return Err(LoginError::Problem(Problem::PinLocked));
+    }
+    if info.few_tries() {
+        return Err(LoginError::Problem(Problem::PinTriesLow));
+    }
+    let attempt = pins.attempt().map_err(LoginError::Pin)?;
+    match inside.login(anchor, attempt.pin()) {
+        Ok(()) => {
+            attempt.accepted();
+            Ok(())
+        }
+        Err(failed) => {
+            let problem = match failed.rv() {
+                // Somebody of this process came before us; that says nothing of this PIN.
+                Some(Rv::USER_ALREADY_LOGGED_IN) => {
+                    attempt.undecided();
+                    return Ok(());
+                }
+                Some(Rv::PIN_INCORRECT | Rv::PIN_INVALID | Rv::PIN_LEN_RANGE) => Problem::PinRejected,
+                Some(Rv::PIN_LOCKED) => Problem::PinLocked,
+                Some(Rv::PIN_EXPIRED | Rv::USER_PIN_NOT_INITIALIZED) => Problem::PinExpired,
+                _ => {
+                    attempt.undecided();
+                    return Err(LoginError::Failed(failed));
+                }
+            };
+            attempt.rejected();
+            Err(LoginError::Problem(problem))
+        }
+    }
+}

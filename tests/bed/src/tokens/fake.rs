@@ -1,0 +1,154 @@
+//! The fake module's other side: its script is written here, and its log of calls read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::{Hsm, Kind, hex};
+use crate::tools::Module;
+use crate::{Error, Result, wait};
+
+/// A module that does real AES with keys of its own and follows a script beside; `tests/modules/fake/src/script.rs` has the rules.
+///
+/// Tokens, PINs and keys outlive the processes that use them, and several may at once.
+#[derive(Debug)]
+pub struct Fake {
+    hsm: Hsm,
+    folder: PathBuf,
+    written: AtomicUsize,
+}
+
+impl Fake {
+    /// One with no token yet and an empty script. Writes `folder/fake`.
+    pub fn new(folder: &Path) -> Result<Self> {
+        let store = folder.join("fake");
+        let hsm = Hsm::new(Kind::Fake, Module::Fake.path()?, store.clone(), store.clone())?;
+        let fake = Self { hsm, folder: store, written: AtomicUsize::new(0) };
+        fake.script("")?;
+        Ok(fake)
+    }
+
+    /// Its tokens.
+    pub fn hsm(&self) -> &Hsm {
+        &self.hsm
+    }
+
+    /// From now on it follows these rules, one a line, and no others; what hangs by an older rule goes on.
+    pub fn script(&self, rules: &str) -> Result<()> {
+        // The module takes another length for another script, so no two in a row are equally long.
+        let padding = "#".repeat(1 + self.written.fetch_add(1, Ordering::Relaxed) % 4096);
+        let (file, new) = (self.folder.join("script"), self.folder.join("script.new"));
+        fs::write(&new, format!("{rules}\n{padding}\n"))?;
+        fs::rename(&new, &file).map_err(|e| Error::while_doing(format!("rename {} to {}", new.display(), file.display()), e))
+    }
+
+    /// Every call so far, since the last [`Self::forget_calls`].
+    pub fn calls(&self) -> Result<Calls> {
+        match fs::read_to_string(self.folder.join("calls")) {
+            Ok(text) => Ok(Calls { lines: text.lines().filter_map(Line::read).collect() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Calls { lines: Vec::new() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Empties the log of calls. Only while no call is inside: its end would be on record without its beginning.
+    pub fn forget_calls(&self) -> Result<()> {
+        Ok(fs::File::options().write(true).create(true).truncate(false).open(self.folder.join("calls"))?.set_len(0)?)
+    }
+
+    /// Waits until `calls` of the function `name` (`C_Decrypt`) are inside the module at once.
+    pub fn wait_inside(&self, name: &str, calls: usize, limit: Duration) -> Result<()> {
+        wait::until(&format!("{calls} {name} inside the module"), limit, || {
+            let inside = self.calls().map_err(|e| e.to_string())?.inside(name);
+            if inside >= calls { Ok(()) } else { Err(format!("{inside} are")) }
+        })
+    }
+}
+
+/// The fake module's log: which functions were called, in order, and what they answered.
+#[derive(Debug)]
+pub struct Calls {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// Process and thread.
+    who: String,
+    name: String,
+    /// None: the call began; else it ended so.
+    answer: Option<u64>,
+}
+
+impl Line {
+    /// `PID.TID C_Name` at the beginning of a call, `PID.TID C_Name 0xA0` at its end. The last line may be cut: somebody is writing it.
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (who, name) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let answer = words.next().map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16));
+        Some(Self { who, name, answer: answer.transpose().ok()? })
+    }
+}
+
+impl Calls {
+    /// How many calls of this function began, such as `C_Login`.
+    pub fn count(&self, name: &str) -> usize {
+        self.lines.iter().filter(|line| line.name == name && line.answer.is_none()).count()
+    }
+
+    /// What the calls of this function answered, in order: CKR_ codes.
+    pub fn answers(&self, name: &str) -> Vec<u64> {
+        self.lines.iter().filter(|line| line.name == name).filter_map(|line| line.answer).collect()
+    }
+
+    /// How many of this function are inside the module at the end of the log.
+    pub fn inside(&self, name: &str) -> usize {
+        self.count(name).saturating_sub(self.answers(name).len())
+    }
+
+    /// The functions that began, in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.lines.iter().filter(|line| line.answer.is_none()).map(|line| line.name.as_str()).collect()
+    }
+
+    /// Most threads of one process that were inside the module at once.
+    pub fn most_at_once(&self) -> usize {
+        let mut inside: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut most = 0;
+        for line in &self.lines {
+            let process = line.who.split('.').next().unwrap_or_default();
+            let threads = inside.entry(process).or_default();
+            if line.answer.is_some() {
+                threads.remove(line.who.as_str());
+            } else {
+                threads.insert(&line.who);
+                most = most.max(threads.len());
+            }
+        }
+        most
+    }
+}
+
+/// Adds a token to what the module keeps; gives its serial number.
+pub(super) fn add_token(store: &Path, number: u32, label: &str, pin: &str) -> Result<String> {
+    let serial = format!("fake{number:012}");
+    let mut file = fs::File::options().append(true).create(true).open(store.join("state"))?;
+    writeln!(file, "token {serial} {} {} 0", hex(label.as_bytes()), hex(pin.as_bytes()))?;
+    Ok(serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_of_one_process_that_are_inside_together_are_counted() {
+        let text = "1.1 C_Login\n1.1 C_Login 0xa0\n1.1 C_Sign\n1.2 C_Sign\n2.3 C_Sign\n1.1 C_Sign 0x0\n1.4 C_Sign\n1.2 C_Si";
+        let calls = Calls { lines: text.lines().filter_map(Line::read).collect() };
+        assert_eq!((calls.count("C_Sign"), calls.inside("C_Sign"), calls.most_at_once()), (4, 3, 2));
+        assert_eq!(calls.answers("C_Login"), [0xA0]);
+    }
+}
