@@ -61,7 +61,7 @@ enum Command {
     #[cfg(feature = "operator")]
     Keyring(keyring::Arguments),
     #[cfg(feature = "operator")]
-    Rotate(rotate::Arguments),
+    Rotate(Box<rotate::Arguments>),
     #[cfg(feature = "operator")]
     Scan(scan::Arguments),
     #[cfg(feature = "operator")]
@@ -86,7 +86,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Keyring(arguments) => keyring::run(arguments),
         #[cfg(feature = "operator")]
-        Command::Rotate(arguments) => rotate::run(arguments),
+        Command::Rotate(arguments) => rotate::run(*arguments),
         #[cfg(feature = "operator")]
         Command::Scan(arguments) => scan::run(arguments),
         #[cfg(feature = "operator")]

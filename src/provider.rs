@@ -25,7 +25,14 @@ pub enum KekError {
     Cipher(usize),
     /// The token that holds the key does not answer, or has no such key; nothing is known about what was to be opened.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(Box<TokenError>),
+}
+
+/// Boxed, for it is rare, and every local wrap would carry its room.
+impl From<TokenError> for KekError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(Box::new(error))
+    }
 }
 
 /// What [`Kek::wrap_key`] made.

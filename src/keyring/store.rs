@@ -283,7 +283,7 @@ fn prove_version(record: &VersionRecord, opened: &Opened, away: &mut Vec<(KeyId,
             Home::Token(key) => {
                 let kek = opened.tokens.kek(create::key_spec(key, record.algorithm, Some(subject.proof(&record.canary))));
                 match kek.prove() {
-                    Err(KekError::Token(error)) if !error.is_wrong_key() => away.push((key_id, error)),
+                    Err(KekError::Token(error)) if !error.is_wrong_key() => away.push((key_id, *error)),
                     outcome => outcome.map_err(broken)?,
                 }
                 Ok(kek)

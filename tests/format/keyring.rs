@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use keywright::envelope::{Envelope, Purpose};
 use keywright::key_id::{Check, KeyId, KeyringId, Version};
 use keywright::keyring::create::{self, First};
-use keywright::keyring::document::{self, Document, DocumentError, Time};
+use keywright::keyring::document::{Document, DocumentError, Time};
 use keywright::keyring::seal::{FileKeys, Opener, SealError};
 use keywright::keyring::store::{self, LoadError};
 use keywright::keyring::{Keyring, LookupError};

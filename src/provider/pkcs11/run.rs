@@ -146,7 +146,7 @@ impl Connection {
         if recovered {
             futile.note();
         }
-        Err(KekError::Token(self.error(attempt, last)))
+        Err(self.error(attempt, last).into())
     }
 
     /// The error of a call that stopped for good.
@@ -155,8 +155,8 @@ impl Connection {
             Stop::Authentication => KekError::Authentication,
             Stop::Entropy(e) => KekError::Entropy(e),
             Stop::Length(len) => KekError::Cipher(len),
-            Stop::NoKey(problem) | Stop::Problem(problem) => KekError::Token(self.error(attempt, problem)),
-            Stop::Failed(failed) => KekError::Token(self.error(attempt, failed.into())),
+            Stop::NoKey(problem) | Stop::Problem(problem) => self.error(attempt, problem).into(),
+            Stop::Failed(failed) => self.error(attempt, failed.into()).into(),
         }
     }
 }
