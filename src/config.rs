@@ -15,7 +15,7 @@ use token::RawToken;
 
 use crate::keyring::document::NodeName;
 use crate::keyring::seal::is_credential_name;
-use crate::provider::pkcs11::{TokenSettings, Tokens};
+use crate::provider::pkcs11::{Ask, TokenSettings, Tokens};
 use crate::server::{Settings, SocketError, SocketSettings, check_socket_path};
 use crate::source::Source;
 use crate::unseal::Seal;
@@ -187,12 +187,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 
 impl Config {
     /// Where the plugin finds its keyring.
-    pub fn source(&self) -> Source {
+    ///
+    /// `ask`: who is asked for a PIN that the configuration does not say where to find.
+    pub fn source(&self, ask: Option<Ask>) -> Source {
         Source {
             path: self.keyring.clone(),
             seal: self.seal.clone(),
             state_dir: self.state_dir.clone(),
-            tokens: Tokens::of(&self.tokens, &self.state_dir),
+            tokens: Tokens::of(&self.tokens, &self.state_dir, ask),
         }
     }
 
@@ -269,8 +271,10 @@ impl Place<'_> {
         match (&seal, machine_bound) {
             // What LoadCredentialEncrypted= loads is usually sealed to the machine, and nobody but the operator knows.
             (Seal::Credential(_), machine_bound) => Ok((seal, machine_bound.is_none_or(Spanned::into_inner))),
+            // A TPM is one; an HSM with a backup is not.
+            (Seal::Token(_), Some(value)) => Ok((seal, value.into_inner())),
             (_, None) => Ok((seal, false)),
-            (_, Some(value)) => self.refuse("seal.machine_bound", &value, "is only for `seal.credential`"),
+            (_, Some(value)) => self.refuse("seal.machine_bound", &value, "is only for `seal.credential` and `seal.token`"),
         }
     }
 

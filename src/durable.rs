@@ -96,6 +96,15 @@ impl Writer {
         self.write(bytes, RenameFlags::empty())
     }
 
+    /// Removes the file, durably; one that is not there is as good.
+    pub fn remove(&self) -> Result<(), WriteError> {
+        match rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed("remove", &self.path)(error)),
+        }
+        rustix::fs::fsync(&self.folder).map_err(|e| WriteError::NotDurable { path: self.path.clone(), source: e.into() })
+    }
+
     /// A file left half-written by a kill has the name `.<name>.new`, is never read, and is written over by the next attempt.
     fn write(&self, bytes: &[u8], flags: RenameFlags) -> Result<(), WriteError> {
         let parent = folder_of(&self.path);

@@ -58,4 +58,5 @@ pub mod secret;
 pub mod server;
 pub mod service;
 pub mod source;
+pub mod stretch;
 pub mod unseal;

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut nodes = arguments.nodes;
     nodes.sort();
     nodes.dedup();
-    let source = config.source();
+    let source = config.source(Some(place::ask_pin));
     let mut openers = vec![place::opener(&source)?];
     if arguments.also_passphrase {
         openers.push(place::ask_passphrase(true)?);

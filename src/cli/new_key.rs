@@ -71,11 +71,12 @@ impl Arguments {
     }
 
     fn in_token(&self, tokens: &Tokens, like: NewKey) -> Result<NewKey, Failure> {
+        let label = self.token.as_deref();
         let mut key = match like {
-            NewKey::Token { token, algorithm, iv } if self.token.as_ref().is_none_or(|label| *label == token.label) => {
+            NewKey::Token { token, algorithm, iv } if label.is_none_or(|label| label == token.label) => {
                 NewKey::Token { token, algorithm, iv }
             }
-            _ => NewKey::Token { token: self.named(tokens)?, algorithm: Algorithm::Aes256Gcm, iv: IvFrom::Host },
+            _ => NewKey::Token { token: token_of_label(tokens, label)?, algorithm: Algorithm::Aes256Gcm, iv: IvFrom::Host },
         };
         if let NewKey::Token { algorithm, iv, .. } = &mut key {
             match self.algorithm {
@@ -91,28 +92,28 @@ impl Arguments {
         }
         Ok(key)
     }
+}
 
-    /// The one token that is meant.
-    fn named(&self, tokens: &Tokens) -> Result<TokenName, Failure> {
-        let mut meant = tokens.names().filter(|name| self.token.as_ref().is_none_or(|label| *label == name.label));
-        match (meant.next(), meant.next()) {
-            (Some(name), None) => Ok(name.clone()),
-            (None, _) => {
-                let why = match &self.token {
-                    Some(label) => format!("the configuration has no token with the label `{}`", label.escape_debug()),
-                    None => "the configuration has no token".to_owned(),
-                };
-                Err(Failure::new(Exit::Configuration, ATTEMPTED, why, "Add a [[token]] table; `docs/config.toml` shows one."))
-            }
-            (Some(one), Some(other)) => {
-                let why = format!("the configuration has more than one such token, {one} and {other} among them");
-                Err(Failure::new(
-                    Exit::Usage,
-                    ATTEMPTED,
-                    why,
-                    "Name one by its label with --token LABEL; two of one label need a configuration each.",
-                ))
-            }
+/// The one token that is configured and has `label`, if that was said.
+pub(super) fn token_of_label(tokens: &Tokens, label: Option<&str>) -> Result<TokenName, Failure> {
+    let mut meant = tokens.names().filter(|name| label.is_none_or(|label| label == name.label));
+    match (meant.next(), meant.next()) {
+        (Some(name), None) => Ok(name.clone()),
+        (None, _) => {
+            let why = match label {
+                Some(label) => format!("the configuration has no token with the label `{}`", label.escape_debug()),
+                None => "the configuration has no token".to_owned(),
+            };
+            Err(Failure::new(Exit::Configuration, ATTEMPTED, why, "Add a [[token]] table; `docs/config.toml` shows one."))
+        }
+        (Some(one), Some(other)) => {
+            let why = format!("the configuration has more than one such token, {one} and {other} among them");
+            Err(Failure::new(
+                Exit::Usage,
+                ATTEMPTED,
+                why,
+                "Name one by its label with --token LABEL; two of one label need a configuration each.",
+            ))
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::cluster::Cluster;
 use crate::config::{self, Config};
 use crate::keyring::seal::{MIN_PASSPHRASE, Opener, SealError};
 use crate::keyring::store::LoadError;
-use crate::provider::pkcs11::Tokens;
+use crate::provider::pkcs11::{TokenName, Tokens};
 use crate::secret::SecretBytes;
 use crate::source::Source;
 use crate::unseal::{Seal, UnsealError};
@@ -123,6 +123,12 @@ pub(super) fn ask_passphrase(new: bool) -> Result<Opener, Failure> {
     passphrase.map(Opener::Passphrase)
 }
 
+/// Asks the person at the terminal for the PIN of a token.
+pub(super) fn ask_pin(token: &TokenName) -> Result<SecretBytes, String> {
+    let asking = Asking { attempted: "ask for the PIN", instead: "Set `pin_credential` or `pin_file`, or run the command at a terminal." };
+    asking.once(&format!("PIN of token {token}: ")).map_err(|failure| format!("{} ({})", failure.why, failure.next))
+}
+
 fn long_enough(passphrase: &SecretBytes) -> Result<(), Failure> {
     if passphrase.len() >= MIN_PASSPHRASE {
         return Ok(());
@@ -158,7 +164,7 @@ impl Place {
             Self::Config(config) => {
                 let credential_is_kept = matches!(config.seal, Seal::Credential(_)) && !config.machine_bound;
                 Ok(Named {
-                    source: config.source(),
+                    source: config.source(Some(ask_pin)),
                     socket: config.serve.socket.path,
                     dev: false,
                     credential_is_kept,

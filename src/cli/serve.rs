@@ -51,7 +51,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             tracing::warn!("INSECURE development keyring: its root key stands in its file in clear; never for a real cluster");
             (Config::default_serve(socket), folder.source(), true)
         }
-        Place::Config(config) => (config.serve.clone(), config.source(), false),
+        Place::Config(config) => (config.serve.clone(), config.source(None), false),
         Place::Unnamed => {
             let next = "Say `--config FILE`, or `--dev` for a first look.";
             return Err(Failure::new(Exit::Usage, "serve", "no keyring was named", next));

@@ -3,11 +3,10 @@
 //! The root key only ever feeds HKDF-SHA256, one label per use. A slot holds it wrapped under a key derived from a secret that is
 //! kept elsewhere; a development slot holds it in clear, says so, stands alone, and is only ever opened with `--dev`.
 
-mod passphrase;
 mod slot;
 mod token;
 
-pub use passphrase::Cost;
+pub use crate::stretch::Cost;
 pub use slot::{Slot, SlotKind, is_credential_name};
 pub use token::TokenOpener;
 
@@ -20,6 +19,7 @@ use crate::key_id::KeyringId;
 use crate::provider::local::LocalKek;
 use crate::provider::{Kek, KekError};
 use crate::secret::{SecretBytes, SecretKey};
+use crate::stretch::StretchError;
 
 /// Fewest bytes of a credential or key file that a slot accepts.
 pub const MIN_SECRET: usize = 32;
@@ -59,8 +59,8 @@ pub enum SealError {
     #[error("the passphrase has {0} bytes; at least {MIN_PASSPHRASE} are needed")]
     ShortPassphrase(usize),
     /// There is not enough memory to derive a key from a passphrase.
-    #[error("deriving the key of a passphrase failed: {0}")]
-    Derivation(String),
+    #[error(transparent)]
+    Derivation(#[from] StretchError),
     /// The cipher or the generator failed.
     #[error(transparent)]
     Kek(#[from] KekError),

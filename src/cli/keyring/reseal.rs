@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use clap::Args;
 use serde_json::json;
 
-use super::super::advice;
 use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
 use super::super::place;
 use super::super::rotate::check_seen;
 use super::super::target;
+use super::super::{advice, new_key};
 use crate::entropy::OsEntropy;
 use crate::keyring::create;
 use crate::keyring::document::{Time, Why};
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// Seal it by the systemd credential of this name, which the command must have
     #[arg(long, value_name = "NAME")]
     to_credential: Vec<String>,
+    /// Seal it by a key in the token of this label, which the token makes unless the keyring has a slot there
+    #[arg(long, value_name = "LABEL")]
+    to_token: Vec<String>,
     /// Seal it by a passphrase; asked for at the terminal
     #[arg(long)]
     to_passphrase: bool,
@@ -64,11 +67,15 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
     for name in &arguments.to_credential {
         openers.push(Seal::Credential(name.clone()).opener(&named.source.tokens).map_err(unsealed)?);
     }
+    for label in &arguments.to_token {
+        let name = new_key::token_of_label(&named.source.tokens, Some(label))?;
+        openers.push(Seal::Token(name).opener(&named.source.tokens).map_err(unsealed)?);
+    }
     if arguments.to_passphrase {
         openers.push(place::ask_passphrase(true)?);
     }
     if openers.is_empty() {
-        let next = "Name every slot it is to have: --to-key-file, --to-credential, --to-passphrase.";
+        let next = "Name every slot it is to have: --to-key-file, --to-credential, --to-token, --to-passphrase.";
         return Err(Failure::new(Exit::Usage, attempted, "no slot was named", next));
     }
     if !named.credential_is_kept && openers.iter().all(|opener| matches!(opener, Opener::Credential(..))) {

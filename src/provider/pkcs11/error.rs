@@ -137,6 +137,29 @@ pub enum Problem {
     /// The token says that wrong PINs were given, so that the next may be the last; none is given.
     #[error("it says that wrong PINs were given and few tries are left, so no PIN was given")]
     PinTriesLow,
+    /// It refused this PIN before.
+    #[error("it refused this PIN at {since}, so it is not given again")]
+    PinLatched {
+        /// When, by the clock of this machine.
+        since: String,
+    },
+    /// It cannot be kept on record that a PIN was refused.
+    #[error("no PIN was given, for it could not be recorded if the token refuses it: {0}")]
+    PinLatch(String),
+    /// Another process gives its PIN to the token just now.
+    #[error("another process gives it a PIN just now")]
+    PinBusy,
+    /// There is no PIN to be had.
+    #[error("its PIN: {0}")]
+    PinSource(String),
+    /// What is there for a PIN cannot be one.
+    #[error("its PIN, from {place}: {problem}")]
+    PinForm {
+        /// Where it came from.
+        place: String,
+        /// What is wrong with it; never a byte of it.
+        problem: &'static str,
+    },
     /// The PIN must be changed first.
     #[error("its PIN has expired or was never set")]
     PinExpired,
@@ -154,9 +177,16 @@ impl Problem {
             | Self::Exists(_)
             | Self::Iv(_)
             | Self::Missing(_) => Turn::Operator,
-            Self::PinRejected | Self::PinLocked | Self::PinTriesLow | Self::PinExpired => Turn::Pin,
+            Self::PinRejected | Self::PinLocked | Self::PinTriesLow | Self::PinExpired | Self::PinLatched { .. } => Turn::Pin,
+            Self::PinLatch(_) | Self::PinSource(_) | Self::PinForm { .. } => Turn::Operator,
             // A token or key that is not seen may come back; whether it was ever there, the caller knows.
-            Self::NoToken { .. } | Self::NoKey { .. } | Self::Returned { .. } | Self::Odd { .. } | Self::Hung | Self::Busy => Turn::Wait,
+            Self::NoToken { .. }
+            | Self::NoKey { .. }
+            | Self::Returned { .. }
+            | Self::Odd { .. }
+            | Self::Hung
+            | Self::Busy
+            | Self::PinBusy => Turn::Wait,
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{PinSource, TokenAccess, TokenName, Tokens};
+use super::latch::Latch;
+use super::pin::{Ask, Pins};
+use super::{TokenAccess, TokenName, Tokens};
+use crate::entropy::OsEntropy;
 use crate::provider::waits::{Limits, Workers};
 
 /// Where the PIN of a token comes from.
@@ -50,13 +53,22 @@ impl TokenSettings {
 
 impl Tokens {
     /// Every token of `settings`, none of them asked for anything yet.
-    pub fn of(settings: &[TokenSettings], state_dir: &Path) -> Arc<Self> {
+    ///
+    /// `ask`: who is asked for a PIN that is nowhere; nobody, where a service starts.
+    pub fn of(settings: &[TokenSettings], state_dir: &Path, ask: Option<Ask>) -> Arc<Self> {
         let access = settings.iter().map(|token| TokenAccess {
             name: token.name.clone(),
             module: token.module.clone(),
             module_config: token.module_config.clone(),
             insecure_module_owner: token.insecure_module_owner,
-            pins: pins(token, state_dir),
+            pins: Arc::new(Pins::new(
+                token.name.clone(),
+                token.pin.clone(),
+                ask,
+                Latch::new(state_dir, &token.name),
+                Box::new(OsEntropy),
+                SystemTime::now,
+            )),
             workers: Arc::new(Workers::of(
                 token.name.clone(),
                 token.sessions,
@@ -65,27 +77,4 @@ impl Tokens {
         });
         Arc::new(Self::new(access.collect(), Instant::now()))
     }
-}
-
-/// TEMPORARY
-fn pins(token: &TokenSettings, _: &Path) -> Arc<dyn PinSource> {
-    struct P(PathBuf);
-    struct A(crate::secret::SecretBytes);
-    impl super::Attempt for A {
-        fn pin(&self) -> &crate::secret::SecretBytes {
-            &self.0
-        }
-        fn accepted(self: Box<Self>) {}
-        fn rejected(self: Box<Self>) {}
-        fn undecided(self: Box<Self>) {}
-    }
-    impl PinSource for P {
-        fn attempt(&self) -> Result<Box<dyn super::Attempt + '_>, super::TokenError> {
-            let mut s = crate::secret::SecretBytes::from_vec(std::fs::read(&self.0).expect("pin"));
-            s.strip_line_end();
-            Ok(Box::new(A(s)))
-        }
-    }
-    let PinFrom::File(path) = &token.pin else { panic!("temporary") };
-    Arc::new(P(path.clone()))
 }

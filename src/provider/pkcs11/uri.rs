@@ -64,6 +64,11 @@ pub enum UriError {
 }
 
 impl TokenName {
+    /// Its one form, without a key.
+    pub fn uri(&self) -> String {
+        format!("{SCHEME}token={};serial={}", Encoded(&self.label), Encoded(&self.serial))
+    }
+
     /// What a person wrote: attributes in any order, lower-case digits too.
     pub fn parse_given(text: &str) -> Result<Self, UriError> {
         let given = Given::parse(text)?;
@@ -78,8 +83,7 @@ impl TokenName {
 
 impl fmt::Display for KeyAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TokenName { label, serial } = &self.token;
-        write!(f, "{SCHEME}token={};serial={};object={};id=", Encoded(label), Encoded(serial), Encoded(&self.label))?;
+        write!(f, "{};object={};id=", self.token.uri(), Encoded(&self.label))?;
         self.id.iter().try_for_each(|byte| write!(f, "%{byte:02X}"))
     }
 }

@@ -1,9 +1,15 @@
-//! Makes a key of a passphrase, slowly and with much memory, so that guessing is dear.
+//! Makes a key of what a person can remember, a passphrase or a PIN, slowly and with much memory, so that guessing is dear.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 
-use super::SealError;
+use thiserror::Error;
+
 use crate::secret::{SecretBytes, SecretKey};
+
+/// There is not enough memory to derive a key.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("deriving the key of a passphrase failed: {0}")]
+pub struct StretchError(String);
 
 /// What one guess costs: argon2id version 0x13 (RFC 9106). Only costs within the limits below exist, so that a file cannot ask for an
 /// absurd amount of memory, nor for none.
@@ -29,8 +35,9 @@ impl Cost {
         [self.memory_kib, self.passes, self.lanes]
     }
 
-    pub(super) fn stretch(self, passphrase: &SecretBytes, salt: &[u8; 16]) -> Result<SecretKey, SealError> {
-        let failed = |e: argon2::Error| SealError::Derivation(e.to_string());
+    /// 32 bytes of `passphrase`, which cost what this says.
+    pub fn stretch(self, passphrase: &SecretBytes, salt: &[u8; 16]) -> Result<SecretKey, StretchError> {
+        let failed = |e: argon2::Error| StretchError(e.to_string());
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(SecretKey::LEN)).map_err(failed)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         SecretKey::try_fill(|out| argon2.hash_password_into(passphrase.expose_secret(), salt, out)).map_err(failed)

@@ -1,0 +1,147 @@
+//! Remembers a PIN that its token refused, so that nobody gives it again: most tokens lock at the third wrong one, and a service manager starts a
+//! plugin anew as often as it ends.
+//!
+//! One file for each token in the state directory. It holds no PIN but a salted argon2id of it, for a PIN is short. It is written before a PIN is
+//! given for the first time and removed when the token has taken it, so that an end in between counts as a refusal.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use super::{Problem, TokenName};
+use crate::durable::{WriteError, Writer};
+use crate::entropy::Entropy;
+use crate::ownership::{self, OwnershipError};
+use crate::secret::SecretBytes;
+use crate::stretch::Cost;
+
+const MAGIC: &str = "keywright-pin-latch 1";
+/// What every name of such a file begins with.
+const PREFIX: &str = "pin-latch-";
+const MAX_FILE: u64 = 4096;
+/// A login takes milliseconds, and the hash before it some 0.2 s.
+const LOCK_TRIES: u32 = 60;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the latch of a token is.
+#[derive(Debug, Clone)]
+pub(super) struct Latch {
+    path: PathBuf,
+    token: TokenName,
+}
+
+/// The right to give a PIN to the token, by one process at a time, with the latch on it meanwhile.
+pub(super) struct Held {
+    writer: Writer,
+    /// What stood there before.
+    before: Option<String>,
+}
+
+/// A refused PIN, as the file tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Record {
+    since: String,
+    cost: Cost,
+    salt: [u8; 16],
+    hash: [u8; 32],
+}
+
+impl Latch {
+    /// That of `token`, below `state_dir`.
+    pub(super) fn new(state_dir: &Path, token: &TokenName) -> Self {
+        let digest = Sha256::digest(token.uri().as_bytes());
+        let path = state_dir.join(format!("{PREFIX}{}", base16ct::lower::encode_string(&digest[..8])));
+        Self { path, token: token.clone() }
+    }
+
+    /// Takes note that `pin` is about to be given.
+    ///
+    /// Errors: [`Problem::PinLatched`] if it is the one that was refused; [`Problem::PinBusy`] while another process gives one;
+    /// [`Problem::PinLatch`] if nothing can be noted, for then nothing would keep a restart from giving it again.
+    pub(super) fn hold(&self, pin: &SecretBytes, now: SystemTime, entropy: &dyn Entropy) -> Result<Held, Problem> {
+        let cannot = |why: &dyn std::fmt::Display| Problem::PinLatch(why.to_string());
+        let writer = self.lock()?;
+        let before = self.text().map_err(|e| cannot(&e))?;
+        if let Some(text) = &before {
+            let record =
+                Record::parse(text, &self.token).ok_or_else(|| cannot(&format!("{} is no latch of this token", self.path.display())))?;
+            let hash = record.cost.stretch(pin, &record.salt).map_err(|e| cannot(&e))?;
+            if *hash.expose_secret() == record.hash {
+                return Err(Problem::PinLatched { since: record.since });
+            }
+        }
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt).map_err(|e| cannot(&e))?;
+        let hash = *Cost::NEW.stretch(pin, &salt).map_err(|e| cannot(&e))?.expose_secret();
+        let since = humantime::format_rfc3339_seconds(now).to_string();
+        let record = Record { since, cost: Cost::NEW, salt, hash };
+        writer.replace(record.write(&self.token).as_bytes()).map_err(|e| cannot(&e))?;
+        Ok(Held { writer, before })
+    }
+
+    /// Waits for another process that is logging in, which takes a moment, but not for one that hangs in it.
+    fn lock(&self) -> Result<Writer, Problem> {
+        for _ in 0..LOCK_TRIES {
+            match Writer::lock(&self.path) {
+                Err(WriteError::Busy(_)) => std::thread::sleep(LOCK_PAUSE),
+                outcome => return outcome.map_err(|error| Problem::PinLatch(error.to_string())),
+            }
+        }
+        Err(Problem::PinBusy)
+    }
+
+    fn text(&self) -> Result<Option<String>, OwnershipError> {
+        match ownership::read_private_file(&self.path, MAX_FILE) {
+            // What is no text is no latch either.
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(bytes.expose_secret()).into_owned())),
+            Err(OwnershipError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+impl Held {
+    /// The token took the PIN.
+    pub(super) fn release(self) -> Result<(), WriteError> {
+        self.writer.remove()
+    }
+
+    /// The token said nothing of the PIN: what was known before is known now.
+    pub(super) fn restore(self) -> Result<(), WriteError> {
+        match &self.before {
+            Some(text) => self.writer.replace(text.as_bytes()),
+            None => self.writer.remove(),
+        }
+    }
+}
+
+impl Record {
+    fn write(&self, token: &TokenName) -> String {
+        let [memory, passes, lanes] = self.cost.numbers();
+        let [salt, hash] = [base16ct::lower::encode_string(&self.salt), base16ct::lower::encode_string(&self.hash)];
+        let mut text = format!("{MAGIC}\n");
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "token {}\nsince {}\nargon2id {memory} {passes} {lanes} {salt} {hash}", token.uri(), self.since);
+        text
+    }
+
+    /// Exactly what [`write`](Self::write) writes. Costs out of range are refused before anything is derived.
+    fn parse(text: &str, token: &TokenName) -> Option<Self> {
+        let mut lines = text.lines();
+        (lines.next()? == MAGIC).then_some(())?;
+        (lines.next()?.strip_prefix("token ")? == token.uri()).then_some(())?;
+        let since = lines.next()?.strip_prefix("since ")?.to_owned();
+        humantime::parse_rfc3339(&since).ok()?;
+        let mut words = lines.next()?.strip_prefix("argon2id ")?.split(' ');
+        let mut number = || words.next()?.parse().ok();
+        let cost = Cost::new(number()?, number()?, number()?)?;
+        let (mut salt, mut hash) = ([0; 16], [0; 32]);
+        base16ct::lower::decode(words.next()?, &mut salt).ok()?;
+        base16ct::lower::decode(words.next()?, &mut hash).ok()?;
+        let record = Self { since, cost, salt, hash };
+        // One form: what is shorter, longer or written otherwise is not ours.
+        (record.write(token) == text).then_some(record)
+    }
+}
