@@ -134,8 +134,8 @@ pub enum Problem {
     /// The token has locked its PIN.
     #[error("its PIN is locked")]
     PinLocked,
-    /// The token says that wrong PINs were given, so that the next may be the last; none is given.
-    #[error("it says that wrong PINs were given and few tries are left, so no PIN was given")]
+    /// The token says that the next wrong PIN locks it; none is given.
+    #[error("it says that the next wrong PIN locks it, so none was given")]
     PinTriesLow,
     /// It refused this PIN before.
     #[error("it refused this PIN at {since}, so it is not given again")]

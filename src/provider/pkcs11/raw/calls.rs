@@ -70,9 +70,10 @@ impl TokenInfo {
         self.has(sys::CKF_USER_PIN_LOCKED)
     }
 
-    /// Whether wrong PINs were given, so that another one might be the last.
+    /// Whether the next wrong PIN locks the token. CKF_USER_PIN_COUNT_LOW is no such word: it stands after one wrong PIN (PKCS#11 v2.40, table 11),
+    /// and would keep the right one out for ever.
     pub(crate) fn few_tries(&self) -> bool {
-        self.has(sys::CKF_USER_PIN_FINAL_TRY) || self.has(sys::CKF_USER_PIN_COUNT_LOW)
+        self.has(sys::CKF_USER_PIN_FINAL_TRY)
     }
 }
 
@@ -384,6 +385,8 @@ mod tests {
         info.serialNumber = [0; 16];
         info.serialNumber[..2].copy_from_slice(b"17");
         info.flags = sys::CKF_USER_PIN_COUNT_LOW;
+        assert!(!TokenInfo::new(&info).few_tries());
+        info.flags |= sys::CKF_USER_PIN_FINAL_TRY;
         let read = TokenInfo::new(&info);
         assert_eq!((read.label.as_deref(), read.serial.as_deref()), (Some("a b"), Some("17")));
         assert_eq!((read.max_sessions, read.sessions), (Some(4), None));
