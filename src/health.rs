@@ -5,12 +5,14 @@
 
 pub mod page;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::key_id::KeyId;
 use crate::keyring::{KeyVersion, Keyring};
 use crate::provider::KekError;
+use crate::provider::pkcs11::Turn;
 use crate::provider::waits::Waits;
 
 /// How often a version that is not primary is probed when nobody asks for it.
@@ -28,10 +30,9 @@ pub fn interval(keyring: &Keyring, version: &KeyVersion) -> Option<Duration> {
 
 /// What is known of the keys that wait; shared by who finds it and who shows it.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<Vec<Known>>>);
+pub struct Health(Arc<Mutex<HashMap<KeyId, Known>>>);
 
 struct Known {
-    key_id: KeyId,
     /// Since when it is looked at.
     looked: Instant,
     /// The last failed probe, if nothing has worked since.
@@ -43,6 +44,8 @@ struct Known {
 struct Failed {
     at: Instant,
     cause: String,
+    /// The PIN is to blame.
+    pin: bool,
 }
 
 /// A key went away or came back.
@@ -68,36 +71,29 @@ pub enum To {
 impl Health {
     /// A probe of `key_id` failed at `now`.
     pub fn failed(&self, key_id: KeyId, error: &KekError, now: Instant) {
-        self.note(key_id, error.to_string(), now);
+        let pin = matches!(error, KekError::Token(error) if error.problem.turn() == Turn::Pin);
+        self.note(key_id, Failed { at: now, cause: error.to_string(), pin });
     }
 
     /// A probe of `key_id` did not come back by `now`.
     pub fn silent(&self, key_id: KeyId, cause: &str, now: Instant) {
-        self.note(key_id, cause.to_owned(), now);
+        self.note(key_id, Failed { at: now, cause: cause.to_owned(), pin: false });
     }
 
-    fn note(&self, key_id: KeyId, cause: String, now: Instant) {
-        let failed = Some(Failed { at: now, cause });
-        let mut known = self.lock();
-        match known.iter_mut().find(|known| known.key_id == key_id) {
-            Some(known) => known.failed = failed,
-            None => known.push(Known { key_id, looked: now, failed, away: None }),
-        }
+    fn note(&self, key_id: KeyId, failed: Failed) {
+        let looked = failed.at;
+        self.lock().entry(key_id).or_insert(Known { looked, failed: None, away: None }).failed = Some(failed);
     }
 
     /// Looks at every key of `keyring` that waits, and returns what has changed since the last look.
     pub fn look(&self, keyring: &Keyring, now: Instant) -> Vec<Change> {
         let mut known = self.lock();
-        known.retain(|known| keyring.versions().iter().any(|version| *version.key_id() == known.key_id));
+        known.retain(|key_id, _| keyring.find(key_id).is_ok());
         let mut changes = Vec::new();
         for (version, waits) in keyring.versions().iter().filter_map(|version| Some((version, version.waits()?))) {
             let key_id = *version.key_id();
-            let at = known.iter().position(|known| known.key_id == key_id).unwrap_or_else(|| {
-                known.push(Known { key_id, looked: now, failed: None, away: None });
-                known.len() - 1
-            });
-            let primary = key_id == *keyring.primary();
-            if let Some(to) = known[at].look(waits, primary, now) {
+            let known = known.entry(key_id).or_insert(Known { looked: now, failed: None, away: None });
+            if let Some(to) = known.look(waits, key_id == *keyring.primary(), now) {
                 changes.push(Change { key_id, token: waits.workers.token(), to });
             }
         }
@@ -107,11 +103,16 @@ impl Health {
     /// Since when `key_id` is away, and why; none if it is not.
     fn away(&self, key_id: &KeyId) -> Option<(Instant, String)> {
         let known = self.lock();
-        let known = known.iter().find(|known| known.key_id == *key_id)?;
+        let known = known.get(key_id)?;
         Some((known.away?, known.cause()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+    /// Whether the last probe of `key_id` failed for the PIN, which is not tried again before it changes.
+    fn pin_refused(&self, key_id: &KeyId) -> bool {
+        self.lock().get(key_id).and_then(|known| known.failed.as_ref()).is_some_and(|failed| failed.pin)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, Known>> {
         // Nothing of ours panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -77,7 +77,7 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// A token has swallowed every thread, and only another process comes out of that.
+    /// Calls hang in the module of the primary's token, and only another process comes out of that.
     #[error(transparent)]
     Hung(#[from] Hung),
     /// The gRPC server stopped although nobody asked it to.
@@ -157,7 +157,11 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     tokio::select! {
         () = stop.wait() => {}
         ended = &mut serving => return Err(ServeError::Stopped(format!("{ended:?}"))),
-        ended = &mut probing => return Err(ended.map_or_else(|e| ServeError::Stopped(format!("the probes panicked: {e}")), ServeError::Hung)),
+        ended = &mut probing => {
+            let error = ended.map_or_else(|e| ServeError::Stopped(format!("the probes panicked: {e}")), ServeError::Hung);
+            tracing::error!(cause = %error, "ends, so that it is started anew");
+            return Err(error);
+        }
     }
     tracing::info!("draining");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

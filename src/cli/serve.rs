@@ -64,11 +64,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         move |ready: &Ready| print(&announcement(ready, &settings, dev))
     };
     let outcome = runtime.block_on(server::serve(settings, log, source, announce));
-    // A thread that hangs in the module of a token is not waited for.
-    runtime.shutdown_background();
     if matches!(outcome, Err(ServeError::Hung(_))) {
         hardening::end_within(HUNG_END);
     }
+    // A load that hangs in the module of a token is not waited for.
+    runtime.shutdown_background();
     // The lines that were logged come before what the caller prints.
     drop(guard);
     outcome.map_err(|error| failure(&path, error))

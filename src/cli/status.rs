@@ -147,8 +147,12 @@ fn age(age: Duration) -> String {
 }
 
 fn token_text(token: &Token) -> String {
-    let Token { name, up, figures, calls: _ } = token;
-    let works = if *up { "works" } else { "AWAY" };
+    let Token { name, up, pin, figures, calls: _ } = token;
+    let works = match (up, pin) {
+        (_, false) => "its PIN was refused and is not tried again before it changes",
+        (true, true) => "works",
+        (false, true) => "AWAY",
+    };
     format!(
         "{name}: {works}, {} of {} threads busy, {} stuck, {} calls wait for one",
         figures.busy, figures.threads, figures.stuck, figures.queued
@@ -185,6 +189,7 @@ fn as_json(socket: &std::path::Path, probe: &Probe, alarm: Option<&str>, tokens:
         json!({
             "name": token.name,
             "up": token.up,
+            "pin_latched": !token.pin,
             "threads": { "most": figures.threads, "busy": figures.busy, "stuck": figures.stuck },
             "queued": figures.queued,
             "calls": calls.collect::<serde_json::Map<_, _>>(),
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn tokens_and_their_keys_are_shown_and_one_that_is_away_is_an_alarm() {
-        let page = "token 1 up 0 threads 8 busy 8 stuck 8 queued 3 ok 12 refused 0 failed 1 internal 0 late 3 name `kms` (serial 1)
+        let page = "token 1 up 0 pin 1 threads 8 busy 8 stuck 8 queued 3 ok 12 refused 0 failed 1 internal 0 late 3 name `kms` (serial 1)
 key kw1.0101010101010101.2.00000000000000000000000000000000 token 1 good 95100 away 65000 find the key: none
 key kw1.0101010101010101.3.00000000000000000000000000000000 token 1 good -
 ";
@@ -241,6 +246,8 @@ key kw1.0101010101010101.3.00000000000000000000000000000000 token 1 good -
             assert!(table.contains(line), "{line} is not in\n{table}");
         }
         assert_eq!(table.matches("ALARM").count(), 1);
+        let latched = Page::read(&page.replace("pin 1", "pin 0")).expect("a page");
+        assert!(token_text(&latched.tokens[0]).contains("its PIN was refused"));
         let json = as_json("/run/x".as_ref(), &probe, None, &tokens);
         let token = &json["tokens"][0];
         assert_eq!((&token["threads"]["stuck"], &token["calls"]["late"], &token["up"]), (&json!(8), &json!(3), &json!(false)));

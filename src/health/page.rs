@@ -1,7 +1,7 @@
 //! What the second socket shows of tokens, as text: ages instead of moments, for another process has another clock.
 //!
 //! ```text
-//! token 1 up 1 threads 8 busy 2 stuck 0 queued 0 ok 12 refused 0 failed 1 internal 0 late 3 name `kms` (serial 1)
+//! token 1 up 1 pin 1 threads 8 busy 2 stuck 0 queued 0 ok 12 refused 0 failed 1 internal 0 late 3 name `kms` (serial 1)
 //! key KEY_ID token 1 good 1200
 //! key KEY_ID token 1 good - away 65000 token `kms` (serial 1): find the key: ...
 //! ```
@@ -33,6 +33,8 @@ pub struct Token {
     pub name: String,
     /// Whether at least one key in it works.
     pub up: bool,
+    /// Whether its PIN is tried: false once it was refused, until it changes.
+    pub pin: bool,
     /// What its threads do.
     pub figures: Figures,
     /// The calls since the start.
@@ -61,12 +63,14 @@ impl Page {
             let workers = &waits.workers;
             let token = known.iter().position(|known| Arc::ptr_eq(known, workers)).unwrap_or_else(|| {
                 known.push(workers);
-                page.tokens.push(Token { name: workers.token(), up: false, figures: workers.figures(now), calls: workers.calls() });
+                let (figures, calls) = (workers.figures(now), workers.calls());
+                page.tokens.push(Token { name: workers.token(), up: false, pin: true, figures, calls });
                 known.len() - 1
             });
             let away = health.away(version.key_id()).map(|(since, cause)| (now.saturating_duration_since(since), cause));
             let good = waits.last_good.age(now);
             page.tokens[token].up |= away.is_none() && good.is_some();
+            page.tokens[token].pin &= !health.pin_refused(version.key_id());
             page.keys.push(Key { key_id: *version.key_id(), token, good, away });
         }
         page
@@ -78,8 +82,8 @@ impl Page {
         // Writing to a String does not fail.
         for (token, number) in self.tokens.iter().zip(1..) {
             let Figures { threads, busy, stuck, queued } = token.figures;
-            let up = u8::from(token.up);
-            let _ = write!(text, "token {number} up {up} threads {threads} busy {busy} stuck {stuck} queued {queued}");
+            let (up, pin) = (u8::from(token.up), u8::from(token.pin));
+            let _ = write!(text, "token {number} up {up} pin {pin} threads {threads} busy {busy} stuck {stuck} queued {queued}");
             for (outcome, count) in token.calls {
                 let _ = write!(text, " {} {count}", outcome.name());
             }
@@ -132,7 +136,7 @@ fn read_token(text: &str) -> Option<(usize, Token)> {
         rest = behind;
         value.parse::<u64>().ok()
     };
-    let up = value("up")? == 1;
+    let (up, pin) = (value("up")? == 1, value("pin")? == 1);
     let mut count = |name: &str| usize::try_from(value(name)?).ok();
     let figures = Figures { threads: count("threads")?, busy: count("busy")?, stuck: count("stuck")?, queued: count("queued")? };
     let mut calls = Outcome::ALL.map(|outcome| (outcome, 0));
@@ -140,7 +144,7 @@ fn read_token(text: &str) -> Option<(usize, Token)> {
         *count = value(outcome.name())?;
     }
     let name = rest.strip_prefix("name ")?.to_owned();
-    Some((number.parse().ok()?, Token { name, up, figures, calls }))
+    Some((number.parse().ok()?, Token { name, up, pin, figures, calls }))
 }
 
 fn read_key(text: &str, tokens: usize) -> Option<Key> {
@@ -164,6 +168,7 @@ fn read_key(text: &str, tokens: usize) -> Option<Key> {
 mod tests {
     use super::*;
     use crate::provider::Kek;
+    use crate::provider::pkcs11::{Problem, TokenError};
     use crate::provider::waits::Limits;
     use crate::provider::waits::played::{self, Plays, error};
 
@@ -178,13 +183,16 @@ mod tests {
         let keyring = Keyring::played(keys.map(|key| key as Arc<dyn Kek>).into());
         let health = Health::default();
         let first = *keyring.versions()[0].key_id();
-        health.failed(first, &error().into(), at(0));
+        health.failed(first, &TokenError { problem: Problem::PinRejected, ..error() }.into(), at(0));
         health.look(&keyring, at(1));
         let page = Page::of(&keyring, &health, at(5));
         let shown: Vec<_> = page.keys.iter().map(|key| (key.token, key.good, key.away.clone())).collect();
-        let away = (Duration::from_secs(5), error().to_string());
+        let away = (Duration::from_secs(5), TokenError { problem: Problem::PinRejected, ..error() }.to_string());
         assert_eq!(shown, [(0, None, Some(away)), (1, None, None), (1, Some(Duration::from_secs(5)), None)]);
-        assert_eq!(page.tokens.iter().map(|token| (token.up, token.figures.threads)).collect::<Vec<_>>(), [(false, 2), (true, 3)]);
+        assert_eq!(
+            page.tokens.iter().map(|token| (token.up, token.pin, token.figures.threads)).collect::<Vec<_>>(),
+            [(false, false, 2), (true, true, 3)]
+        );
         let text = page.write();
         assert!(text.contains(" failed 1 ") && text.lines().count() == 5, "{text}");
         assert_eq!(Page::read(&text), Some(page));
@@ -193,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_no_page_is_not_read() {
-        let token = "token 1 up 1 threads 8 busy 2 stuck 0 queued 0 ok 12 refused 0 failed 1 internal 0 late 3 name `k` (serial 1)\n";
+        let token = "token 1 up 1 pin 0 threads 8 busy 2 stuck 0 queued 0 ok 12 refused 0 failed 1 internal 0 late 3 name `k` (serial 1)\n";
         let key = "key kw1.0101010101010101.1.00000000000000000000000000000000 token 1 good 5";
         assert!(Page::read(&format!("{token}{key} away 6 a cause\n")).is_some());
         let other = key.replace("token 1", "token 2");

@@ -180,12 +180,13 @@ impl Admin {
     fn token_metrics(&self, keyring: &Keyring, registry: &mut Registry) {
         let page = Page::of(keyring, &self.health, Instant::now());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let [up, queued] = [(); 2].map(|()| Family::<TokenLabels, Gauge>::default());
+        let [up, queued, refused] = [(); 3].map(|()| Family::<TokenLabels, Gauge>::default());
         let calls = Family::<CallLabels, Counter>::default();
         let threads = Family::<ThreadLabels, Gauge>::default();
         for token in &page.tokens {
             let name = || token.name.clone();
             up.get_or_create(&TokenLabels { token: name() }).set(token.up.into());
+            refused.get_or_create(&TokenLabels { token: name() }).set((!token.pin).into());
             queued.get_or_create(&TokenLabels { token: name() }).set(count(token.figures.queued));
             for (outcome, times) in token.calls {
                 calls.get_or_create(&CallLabels { token: name(), result: outcome.name() }).inc_by(times);
@@ -196,6 +197,7 @@ impl Admin {
             }
         }
         registry.register("token_up", "Whether a token works, as the keys in it show", up);
+        registry.register("token_pin_latched", "Whether the PIN of a token was refused and is not tried again before it changes", refused);
         registry.register("token_calls", "Calls of a token since the start, by what they came to; late: a caller's time was over", calls);
         registry.register(
             "token_threads",
@@ -214,5 +216,53 @@ impl Admin {
         }
         registry.register("key_last_good_seconds", "Time since a key in a token was last seen to work, by its version", good);
         registry.register("key_away", "Whether a key in a token does not work, by its version", away);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::waits::played::{Plays, Token, error, name};
+    use crate::provider::waits::{Limits, Outcome};
+
+    #[test]
+    fn a_key_in_a_token_is_shown_in_text_and_metrics_and_one_in_memory_adds_nothing() {
+        let now = Instant::now();
+        let snapshots = Snapshots::default();
+        let admin = Admin {
+            snapshots: snapshots.clone(),
+            alarm: Alarm::default(),
+            callers: Callers::new(now),
+            health: Health::default(),
+            node: None,
+        };
+        let page = |path| admin.respond("GET", path).into_body();
+        assert_eq!((page("/tokens").as_str(), page("/metrics").contains("keywright_token_")), ("", false));
+        let token = Token::new(4, Limits::default(), Plays::Works);
+        let [other, primary] = [token.key(), token.key()];
+        crate::provider::Kek::waits(primary.as_ref()).expect("waits").last_good.note(now);
+        snapshots.publish(Keyring::played(vec![other, primary]));
+        let keyring = snapshots.current().expect("is published");
+        admin.health.failed(*keyring.versions()[0].key_id(), &error().into(), now);
+        admin.health.look(&keyring, now);
+        token.workers.count(Outcome::Late);
+        let metrics = page("/metrics");
+        let token = name();
+        for line in [
+            format!("keywright_token_up{{token=\"{token}\"}} 1"),
+            format!("keywright_token_pin_latched{{token=\"{token}\"}} 0"),
+            format!("keywright_token_calls_total{{token=\"{token}\",result=\"late\"}} 1"),
+            format!("keywright_token_threads{{token=\"{token}\",state=\"most\"}} 4"),
+            format!("keywright_token_threads{{token=\"{token}\",state=\"stuck\"}} 0"),
+            format!("keywright_token_queued{{token=\"{token}\"}} 0"),
+            "keywright_key_last_good_seconds{version=\"2\"} 0".into(),
+            "keywright_key_away{version=\"1\"} 1".into(),
+            "keywright_key_away{version=\"2\"} 0".into(),
+        ] {
+            assert!(metrics.lines().any(|known| known == line), "no {line} in\n{metrics}");
+        }
+        assert!(!metrics.contains("keywright_key_last_good_seconds{version=\"1\"}"), "never seen to work");
+        let page = Page::read(&page("/tokens")).expect("a page");
+        assert_eq!(page.keys.iter().map(|key| key.away.is_some()).collect::<Vec<_>>(), [true, false]);
     }
 }

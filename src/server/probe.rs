@@ -1,7 +1,8 @@
 //! Probes in the background the keys that wait for a token, so that it is known without any caller whether they work; and ends the process
 //! when a token has swallowed every thread.
 //!
-//! A call that hangs in a module can neither be ended nor is the module started anew under it, so the one way out is another process.
+//! A call that hangs in a module can neither be ended nor is the module started anew under it, so the one way out is another process: when no
+//! thread is left, or when the token needs the module to be started anew to be seen again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -15,6 +16,7 @@ use crate::health::{Health, To, interval};
 use crate::key_id::KeyId;
 use crate::keyring::Keyring;
 use crate::provider::KekError;
+use crate::provider::pkcs11::Problem;
 use crate::provider::waits::{Interest, Workers};
 use crate::service::Snapshots;
 
@@ -25,14 +27,23 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A call that is in a module for longer does not come back.
 const HUNG: Duration = Duration::from_secs(60);
 
-/// A token in which every call hangs. None of them can be ended but with the process.
+/// A token in whose module calls hang, so that the primary does not work any more. None of them can be ended but with the process.
 #[derive(Debug, Error)]
-#[error("token {token}: all of its {threads} threads have been inside the module for over {} s, and the primary does not work", HUNG.as_secs())]
-pub struct Hung {
-    /// Which one.
-    pub token: String,
-    /// Most calls at once.
-    pub threads: usize,
+pub enum Hung {
+    /// Every thread is in one.
+    #[error("token {token}: all of its {threads} threads have been inside its module for over {} s, and the primary does not work", HUNG.as_secs())]
+    Threads {
+        /// Which one.
+        token: String,
+        /// How many there may be.
+        threads: usize,
+    },
+    /// The module would have to be started anew, and cannot be.
+    #[error("token {token}: a call that does not return has kept its module from being started anew for over {} s, and the primary does not work", HUNG.as_secs())]
+    Module {
+        /// Which one.
+        token: String,
+    },
 }
 
 /// Probes until it is dropped, or the token of the primary hangs.
@@ -57,6 +68,8 @@ struct Prober {
     probes: Vec<Probe>,
     /// When each key was last probed.
     probed: HashMap<KeyId, Instant>,
+    /// Since when every probe of the key says that its module cannot be started anew.
+    blocked: HashMap<KeyId, Instant>,
 }
 
 /// One that has not come back.
@@ -70,13 +83,19 @@ struct Probe {
 
 impl Prober {
     fn new(health: Health) -> Self {
-        Self { health, probes: Vec::new(), probed: HashMap::new() }
+        Self { health, probes: Vec::new(), probed: HashMap::new(), blocked: HashMap::new() }
     }
 
     /// Takes what has come back, begins the probes that are due, at most one in each token, and logs what has changed.
     fn look(&mut self, keyring: &Arc<Keyring>, now: Instant) -> Result<(), Hung> {
         self.collect(now);
         self.probed.retain(|key_id, _| keyring.find(key_id).is_ok());
+        self.blocked.retain(|key_id, since| {
+            let waits = keyring.find(key_id).ok().and_then(|version| version.waits());
+            let blocked = now.saturating_duration_since(*since);
+            // What worked since then was not in the way.
+            waits.is_some_and(|waits| waits.last_good.age(now).is_none_or(|age| age >= blocked))
+        });
         let mut due: Vec<(usize, Option<Instant>)> = (0..keyring.versions().len())
             .filter(|at| self.is_due(keyring, *at, now))
             .map(|at| (at, self.probed.get(keyring.versions()[at].key_id()).copied()))
@@ -94,18 +113,27 @@ impl Prober {
                 To::Back(after) => tracing::info!(%key_id, token, away_seconds = after.as_secs(), "the key works again"),
             }
         }
-        match keyring.waits() {
-            Some(waits) if waits.is_away(now) && waits.workers.all_inside_for(HUNG, now) => {
-                Err(Hung { token: waits.workers.token(), threads: waits.workers.threads() })
-            }
-            _ => Ok(()),
+        let Some(waits) = keyring.waits().filter(|waits| waits.is_away(now)) else { return Ok(()) };
+        let token = waits.workers.token();
+        if waits.workers.all_inside_for(HUNG, now) {
+            return Err(Hung::Threads { token, threads: waits.workers.threads() });
         }
+        let blocked = self.blocked.get(keyring.primary()).is_some_and(|since| now.saturating_duration_since(*since) > HUNG);
+        if blocked { Err(Hung::Module { token }) } else { Ok(()) }
     }
 
     fn collect(&mut self, now: Instant) {
         self.probes.retain_mut(|probe| match probe.result.try_recv() {
-            Ok(Ok(())) => false,
+            Ok(Ok(())) => {
+                self.blocked.remove(&probe.key_id);
+                false
+            }
             Ok(Err(error)) => {
+                if matches!(&error, KekError::Token(error) if error.problem == Problem::Hung) {
+                    self.blocked.entry(probe.key_id).or_insert(now);
+                } else {
+                    self.blocked.remove(&probe.key_id);
+                }
                 self.health.failed(probe.key_id, &error, now);
                 false
             }
@@ -287,8 +315,30 @@ mod tests {
         assert_eq!(played.token.workers.figures(played.start + Duration::from_secs(101)).stuck, 2);
         played.look(110).expect("the primary was seen to work");
         let hung = played.look(111).expect_err("ends");
-        assert_eq!((hung.threads, hung.token), (2, played.token.workers.token()));
+        assert!(matches!(hung, Hung::Threads { threads: 2, token } if token == played.token.workers.token()));
         played.token.play(Plays::Works);
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_module_cannot_be_started_anew_ends_when_the_primary_has_not_worked_for_that_long() {
+        let mut played = Played::new(2, 0, Plays::Blocked);
+        for seconds in (10..=70).step_by(10) {
+            played.look(seconds).expect("it may still come back");
+            played.entered().await;
+            played.collected(seconds).await;
+        }
+        let hung = played.look(71).expect_err("the first one said so 61 s ago");
+        assert!(matches!(hung, Hung::Module { .. }), "{hung}");
+        played.keys[0].waits().expect("waits").last_good.note(played.start + Duration::from_secs(15));
+        for seconds in [72, 80, 140] {
+            played.look(seconds).expect("a call worked after it, so it counts from the next one");
+            played.collected(seconds).await;
+        }
+        played.look(141).expect_err("that was 61 s ago again");
+        played.token.play(Plays::Away);
+        played.look(150).expect_err("nothing else is known yet");
+        played.collected(150).await;
+        played.look(151).expect("it is away, and that is all");
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ use crate::source::{Identity, Source};
 /// Between two looks; Status shows a change within a second.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// A load that takes longer waits for a token that does not answer.
+const LONG: Duration = Duration::from_secs(10);
+
 /// Watches until it is dropped. `loaded`: which file the snapshot that serves now was loaded from.
 pub(super) async fn watch(source: Arc<Source>, snapshots: Snapshots, alarm: Alarm, mut loaded: Option<Identity>) {
     let mut looks = tokio::time::interval(LOOK);
@@ -28,7 +31,17 @@ pub(super) async fn watch(source: Arc<Source>, snapshots: Snapshots, alarm: Alar
         loaded = now;
         let reading = source.clone();
         let served = snapshots.current().map(|serving| serving.id());
-        match tokio::task::spawn_blocking(move || reading.load(served, &OsEntropy)).await {
+        let mut loading = tokio::task::spawn_blocking(move || reading.load(served, &OsEntropy));
+        let outcome = match tokio::time::timeout(LONG, &mut loading).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let cause = "loading the keyring waits for a token that does not answer";
+                alarm.raise(cause.into());
+                tracing::error!("{cause}; the one loaded before goes on serving");
+                loading.await
+            }
+        };
+        match outcome {
             Ok(Ok(keyring)) => {
                 let serving = snapshots.current();
                 let (generation, versions) = (keyring.generation(), keyring.versions().len());

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::login::{LoginError, PinSource, log_in};
-use super::raw::{Failed, Inside, Module, RestartError, Shut, Slot, TokenInfo};
+use super::raw::{Inside, Module, RestartError, Shut, Slot, TokenInfo};
 use super::session::Live;
 use super::{Problem, TokenError, TokenName, module_file};
 use crate::provider::waits::Workers;
@@ -227,6 +227,13 @@ impl Connection {
             None => Err(self.error(attempt, Problem::NoToken { seen })),
             Some(found) if count == 1 => Ok(found),
             Some(_) => Err(self.error(attempt, Problem::Tokens(count))),
+        }
+    }
+
+    /// Finalises its module, unless a call hangs in it; for the end of a process.
+    pub(super) fn stop_module(&self) {
+        if let Some(module) = self.module.get() {
+            module.stop();
         }
     }
 

@@ -15,7 +15,10 @@ pub(super) fn one(session: &Borrowed<'_>, class: Class, label: &str, id: &Object
     match found.pop() {
         Some(key) if count == 1 => Ok(key),
         Some(_) => Err(Stop::Problem(Problem::Duplicate { count, label: label.to_owned(), id: hex(id) })),
-        None => Err(Stop::NoKey(Problem::NoKey { label: label.to_owned(), id: hex(id) })),
+        None => {
+            session.logged_in()?;
+            Err(Stop::NoKey(Problem::NoKey { label: label.to_owned(), id: hex(id) }))
+        }
     }
 }
 

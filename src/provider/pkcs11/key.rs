@@ -7,8 +7,9 @@ use std::time::Instant;
 use super::classify::{Fault, fault, means_closed};
 use super::connection::Connection;
 use super::iv::ChosenIvs;
-use super::raw::{Cipher, Class, Failed, Object};
+use super::raw::{Cipher, Class, Failed, Object, Use};
 use super::run::{Futile, Job, Stop};
+use super::rv::Rv;
 use super::session::Borrowed;
 use super::{IvFrom, KeySpec, Problem, TokenError, find};
 use crate::entropy::{Entropy, OsEntropy};
@@ -153,7 +154,9 @@ impl TokenKek {
                 if from == IvFrom::Host {
                     entropy.fill(&mut iv).map_err(Stop::Entropy)?;
                 }
-                let sealed = inside.encrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, plaintext, expected)?;
+                let sealed = inside
+                    .encrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, plaintext, expected)
+                    .map_err(|e| meaning(e, Use::Gcm))?;
                 if from == IvFrom::Token {
                     self.ivs.admit(&iv).map_err(|why| Stop::Problem(Problem::Iv(why)))?;
                 }
@@ -164,8 +167,10 @@ impl TokenKek {
                 let mut iv = [0; 16];
                 entropy.fill(&mut iv).map_err(Stop::Entropy)?;
                 let ciphertext_len = expected - self.spec.algorithm.tag_len();
-                let mut sealed = inside.encrypt(number, found.key, &mut Cipher::CbcPad { iv: &mut iv }, plaintext, ciphertext_len)?;
-                let tag = inside.sign(number, mac, &authenticated(aad, &iv, &sealed)?)?;
+                let mut sealed = inside
+                    .encrypt(number, found.key, &mut Cipher::CbcPad { iv: &mut iv }, plaintext, ciphertext_len)
+                    .map_err(|e| meaning(e, Use::CbcPad))?;
+                let tag = inside.sign(number, mac, &authenticated(aad, &iv, &sealed)?).map_err(|e| meaning(e, Use::Hmac))?;
                 sealed.extend_from_slice(&tag);
                 Ok(Wrapped { nonce: iv.to_vec(), sealed })
             }
@@ -177,22 +182,21 @@ impl TokenKek {
     /// Lengths are looked at before the token is asked for anything.
     fn open(&self, session: &Borrowed<'_>, found: Found, aad: &[u8], nonce: &[u8], sealed: &[u8]) -> Result<SecretBytes, Stop> {
         let (inside, number) = (session.inside, session.session()?);
-        let opened = match self.spec.algorithm {
+        match self.spec.algorithm {
             Algorithm::Aes256Gcm => {
                 let mut iv: [u8; 12] = nonce.try_into().map_err(|_| Stop::Authentication)?;
-                inside.decrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, sealed)
+                inside.decrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, sealed).map_err(|e| meaning(e, Use::Gcm))
             }
             Algorithm::Aes256CbcHmacSha256 => {
                 let mut iv: [u8; 16] = nonce.try_into().map_err(|_| Stop::Authentication)?;
                 let (ciphertext, tag) = sealed.split_last_chunk::<32>().ok_or(Stop::Authentication)?;
                 let mac = self.mac(found)?;
                 // Before a byte of it is decrypted: else the padding would tell of the plaintext.
-                inside.verify(number, mac, &authenticated(aad, &iv, ciphertext)?, tag).map_err(not_theirs)?;
-                inside.decrypt(number, found.key, &mut Cipher::CbcPad { iv: &mut iv }, ciphertext)
+                inside.verify(number, mac, &authenticated(aad, &iv, ciphertext)?, tag).map_err(|e| meaning(e, Use::Hmac))?;
+                inside.decrypt(number, found.key, &mut Cipher::CbcPad { iv: &mut iv }, ciphertext).map_err(|e| meaning(e, Use::CbcPad))
             }
-            Algorithm::Xaes256Gcm => return Err(Stop::Problem(NOT_FOR_TOKENS)),
-        };
-        opened.map_err(not_theirs)
+            Algorithm::Xaes256Gcm => Err(Stop::Problem(NOT_FOR_TOKENS)),
+        }
     }
 
     fn mac(&self, found: Found) -> Result<Object, Stop> {
@@ -213,9 +217,13 @@ impl TokenKek {
 /// What a KeySpec never says.
 const NOT_FOR_TOKENS: Problem = Problem::Unfit("algorithm is one for keys in memory");
 
-/// A fault of the bytes, where it is certain.
-fn not_theirs(failed: Failed) -> Stop {
-    if fault(failed) == Fault::Caller { Stop::Authentication } else { Stop::Failed(failed) }
+/// What a failed operation means where that is certain: bytes that do not open, or a token that cannot do this at all.
+fn meaning(failed: Failed, how: Use) -> Stop {
+    match failed {
+        Failed::Returned { rv: Rv::MECHANISM_INVALID, .. } => Stop::Problem(Problem::Mechanism(vec![how.name()])),
+        _ if fault(failed) == Fault::Caller => Stop::Authentication,
+        _ => Stop::Failed(failed),
+    }
 }
 
 /// What the HMAC covers: length of the associated data (16 bits, big endian), associated data, IV (always 16 bytes), ciphertext.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Depth};
 use super::find::{self, hex};
-use super::raw::{Class, Flag, Object, Session, Shut, Template, Use};
+use super::raw::{Class, Failed, Flag, Object, Session, Shut, Template, Use};
 use super::run::Stop;
+use super::rv::Rv;
 use super::session::{Borrowed, Live};
-use super::{KeyAt, KeySpec, ObjectId, Problem, TokenError, TokenName, Tokens};
+use super::{KeyAt, KeySpec, Problem, TokenError, TokenName, Tokens};
 use crate::envelope::Algorithm;
 
 /// Most keys of one label that are listed.
@@ -157,7 +158,7 @@ impl Tokens {
     ) -> Result<T, TokenError> {
         let connection = self.connection(token, attempt)?;
         // So that the login is a good one.
-        self.reading(token, attempt, |session| session.inside.is_logged_in(session.session()?).map_err(Stop::Failed))?;
+        self.reading(token, attempt, |_| Ok(()))?;
         with(connection, None, true, &work).map_err(|(stop, _)| connection.stop(attempt, stop))
     }
 }
@@ -167,7 +168,7 @@ type Ended = (Error, Option<Arc<Live>>);
 
 enum Error {
     Stop(Stop),
-    Token(TokenError),
+    Token(Box<TokenError>),
 }
 
 fn with<T>(
@@ -177,21 +178,25 @@ fn with<T>(
     work: &impl Fn(&Borrowed<'_>) -> Result<T, Stop>,
 ) -> Result<T, Ended> {
     let stop = |problem| Error::Stop(Stop::Problem(problem));
-    let live = connection.live(refused, Depth::Login).map_err(|e| (Error::Token(e), None))?;
+    let live = connection.live(refused, Depth::Login).map_err(|e| (Error::Token(Box::new(e)), None))?;
     let done = (|| {
-        let module = connection.module().map_err(Error::Token)?;
+        let module = connection.module().map_err(|e| Error::Token(Box::new(e)))?;
         let inside = match module.enter() {
             Ok(inside) if inside.epoch() == live.epoch => inside,
-            Ok(_) | Err(Shut::Down) => return Err(Error::Stop(Stop::NoKey(Problem::Busy))),
+            Ok(_) | Err(Shut::Down) => return Err(Error::Stop(Stop::Failed(VOID))),
             Err(Shut::Hung) => return Err(stop(Problem::Hung)),
         };
         let session = if writes { live.borrow_to_write(&inside) } else { live.borrow(&inside, true) };
         let session = session.map_err(|failed| Error::Stop(failed.into()))?;
+        session.logged_in().map_err(|failed| Error::Stop(failed.into()))?;
         // Closed in any case: a command does little, and leaves nothing.
         work(&session).map_err(Error::Stop)
     })();
     done.map_err(|e| (e, Some(live)))
 }
+
+/// What calls with handles of an earlier epoch would return.
+const VOID: Failed = Failed::Returned { call: "C_OpenSession", rv: Rv::CRYPTOKI_NOT_INITIALIZED };
 
 fn lost(error: &Error) -> bool {
     matches!(error, Error::Stop(Stop::Failed(_) | Stop::NoKey(_)))
@@ -200,7 +205,7 @@ fn lost(error: &Error) -> bool {
 impl Connection {
     fn stop(&self, attempt: &'static str, error: Error) -> TokenError {
         match error {
-            Error::Token(error) => error,
+            Error::Token(error) => *error,
             Error::Stop(Stop::Failed(failed)) => self.error(attempt, failed.into()),
             Error::Stop(Stop::NoKey(problem) | Stop::Problem(problem)) => self.error(attempt, problem),
             // Nothing here opens or draws anything.

@@ -27,6 +27,7 @@ pub(super) struct Live {
     /// Where the token is, in that epoch.
     pub(super) slot: Slot,
     owner: u64,
+    wants_login: bool,
     /// Never used for an operation: while it is open, the login lasts.
     anchor: Session,
     /// Set before the next login begins. What came out of this one after that may belong to the next, and is not believed.
@@ -67,6 +68,7 @@ impl Live {
             epoch: inside.epoch(),
             slot,
             owner,
+            wants_login: info.wants_login(),
             anchor,
             over: AtomicBool::new(false),
             sees_keys: AtomicBool::new(false),
@@ -186,6 +188,14 @@ impl Borrowed<'_> {
     /// Its number.
     pub(super) fn session(&self) -> Result<Session, Failed> {
         self.session.ok_or(Failed::Returned { call: "C_OpenSession", rv: Rv::SESSION_HANDLE_INVALID })
+    }
+
+    /// An error if nobody is logged in any more: a search finds nothing then, which means nothing.
+    pub(super) fn logged_in(&self) -> Result<(), Failed> {
+        if !self.live.wants_login || self.inside.is_logged_in(self.session()?)? {
+            return Ok(());
+        }
+        Err(Failed::Returned { call: "C_GetSessionInfo", rv: Rv::USER_NOT_LOGGED_IN })
     }
 
     /// Closes it and opens another: an operation that failed may have left it unusable.

@@ -42,11 +42,11 @@ impl Tokens {
         self.connections.get(token).map_or(0, |connection| connection.sessions_open())
     }
 
-    /// Closes what is open and not in use, for the end of a process. Blocks for as long as a module does.
+    /// Closes what is open and finalises the modules, for the end of a process. Waits half a second at most for calls that are in one; such a
+    /// module is left as it is.
     pub fn end(&self) {
-        for connection in self.connections.values() {
-            connection.end();
-        }
+        self.connections.values().for_each(|connection| connection.end());
+        self.connections.values().for_each(|connection| connection.stop_module());
     }
 
     pub(super) fn connection(&self, token: &TokenName, attempt: &'static str) -> Result<&Arc<Connection>, TokenError> {

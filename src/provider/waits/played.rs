@@ -25,6 +25,8 @@ pub(crate) enum Plays {
     Works,
     /// The token is away.
     Away,
+    /// A call that hangs is in the way.
+    Blocked,
 }
 
 /// A token that a test plays.
@@ -80,6 +82,7 @@ impl Key {
         let plays = changed.wait_while(plays, |plays| *plays == Plays::Hangs).unwrap_or_else(PoisonError::into_inner);
         match *plays {
             Plays::Away => Err(error().into()),
+            Plays::Blocked => Err(TokenError { problem: Problem::Hung, ..error() }.into()),
             _ => {
                 self.waits.last_good.note(Instant::now());
                 Ok(())

@@ -137,10 +137,12 @@ impl Workers {
         state.queue.push_back((number, Box::new(job)));
         let start = state.idle < state.queue.len() && state.started < self.0.threads;
         state.started += usize::from(start);
+        // One that is in a job looks into the queue when it is done.
+        let wake = state.idle > 0;
         drop(state);
         if start {
             Shared::start(&self.0);
-        } else {
+        } else if wake {
             self.0.work.notify_one();
         }
         Interest { shared: self.0.clone(), number }

@@ -98,6 +98,11 @@ fn any_begins(beginning: &str) -> bool {
     files.any(|file| file.file_name().as_encoded_bytes().starts_with(name.as_bytes()))
 }
 
+/// The owner of a process's folder in /proc is its effective user.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -106,9 +111,4 @@ mod tests {
         assert!(super::is_there(here));
         assert!(!super::is_there(&here.replace("pack*", "pack-*")));
     }
-}
-
-/// The owner of a process's folder in /proc is its effective user.
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
 }

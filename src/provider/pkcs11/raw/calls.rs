@@ -230,7 +230,11 @@ impl Inside<'_> {
 
     /// CKA_VALUE_LEN in bytes, if it shows it.
     pub(crate) fn length_of(&self, session: Session, object: Object) -> Result<Option<u64>, Failed> {
-        self.number(session, object, sys::CKA_VALUE_LEN)
+        match self.number(session, object, sys::CKA_VALUE_LEN) {
+            // So NSS says, of keys that are sensitive, whatever room it is given.
+            Err(Failed::Returned { rv: Rv::BUFFER_TOO_SMALL, .. }) => Ok(None),
+            other => other,
+        }
     }
 
     /// Which kind of secret key; none for others.

@@ -43,6 +43,10 @@ pub(super) fn again(name: &str) -> Result<()> {
     if ran.code == 0 && ran.out.contains("test result: ok. 1 passed") {
         return Ok(());
     }
-    let reason = if ran.code == 0 { "there is no test of this name" } else { "it failed" };
-    Err(Error::new(format!("{name}, alone: {reason}\n{}\n{}", ran.out, ran.err)))
+    if ran.code == 0 {
+        return Err(Error::new(format!("there is no test of the name {name}")));
+    }
+    // As lines, which an error in a panic would not keep.
+    eprintln!("{}{}", ran.out, ran.err);
+    Err(Error::new(format!("{name} failed alone; what it said is above")))
 }

@@ -116,19 +116,29 @@ impl Calls {
 
     /// Most threads of one process that were inside the module at once.
     pub fn most_at_once(&self) -> usize {
-        let mut inside: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut most = 0;
+        self.walk(|_, inside| most = most.max(inside));
+        most
+    }
+
+    /// Whether no other thread of the process was inside whenever a call of this function began or ended.
+    pub fn always_alone(&self, name: &str) -> bool {
+        let mut alone = true;
+        self.walk(|line, inside| alone &= line.name != name || inside == 1);
+        alone
+    }
+
+    /// Gives every line, and how many threads of its process are inside, with the one that comes or goes.
+    fn walk<'a>(&'a self, mut see: impl FnMut(&'a Line, usize)) {
+        let mut processes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for line in &self.lines {
-            let process = line.who.split('.').next().unwrap_or_default();
-            let threads = inside.entry(process).or_default();
+            let threads = processes.entry(line.who.split('.').next().unwrap_or_default()).or_default();
+            threads.insert(&line.who);
+            see(line, threads.len());
             if line.answer.is_some() {
                 threads.remove(line.who.as_str());
-            } else {
-                threads.insert(&line.who);
-                most = most.max(threads.len());
             }
         }
-        most
     }
 }
 
@@ -150,5 +160,6 @@ mod tests {
         let calls = Calls { lines: text.lines().filter_map(Line::read).collect() };
         assert_eq!((calls.count("C_Sign"), calls.inside("C_Sign"), calls.most_at_once()), (4, 3, 2));
         assert_eq!(calls.answers("C_Login"), [0xA0]);
+        assert!(calls.always_alone("C_Login") && !calls.always_alone("C_Sign"));
     }
 }

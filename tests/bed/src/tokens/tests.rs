@@ -98,7 +98,7 @@ fn a_test_alone_has_a_folder_and_the_variables() {
     let Some(folder) = alone("tokens::tests::a_test_alone_has_a_folder_and_the_variables").expect("it passes alone") else { return };
     assert_eq!(std::env::var_os("SOFTHSM2_CONF"), Some(folder.join("softhsm2.conf").into_os_string()));
     let error = alone::again("a name that no test has").expect_err("there is no such test");
-    assert!(error.to_string().contains("no test of this name"), "{error}");
+    assert!(error.to_string().contains("no test of the name"), "{error}");
 }
 
 #[test]

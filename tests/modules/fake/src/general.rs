@@ -74,6 +74,7 @@ functions! {
         let serial = module.in_slot(script, slot)?;
         let token = module.state.token(&serial).ok_or(CKR_TOKEN_NOT_PRESENT)?;
         let spoken = match TRIES.saturating_sub(token.wrong) {
+            _ if script.pin_silent => 0,
             0 => CKF_USER_PIN_LOCKED,
             1 => CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY,
             TRIES => 0,

@@ -19,6 +19,7 @@
 //! | `iv random`, `zero`, `repeat`, `count` | the token chooses the IV of AES-GCM and writes it where the client's was |
 //! | `cant-lock` | C_Initialize does not like CKF_OS_LOCKING_OK |
 //! | `pin-low`, `pin-final`, `pin-locked` | the token says so of its user PIN; it does on its own too, and locks at the third wrong one |
+//! | `pin-silent` | it does not say so on its own |
 //! | `no-gcm` | there is no AES-GCM |
 
 use std::fs;
@@ -87,6 +88,7 @@ pub(crate) struct Script {
     pub(crate) mixed: bool,
     pub(crate) cant_lock: bool,
     pub(crate) no_gcm: bool,
+    pub(crate) pin_silent: bool,
     /// CKF_USER_PIN_
     pub(crate) pin_flags: CK_FLAGS,
     pub(crate) first_slot: CK_SLOT_ID,
@@ -150,6 +152,7 @@ impl Script {
             ["pin-low"] => self.pin_flags |= CKF_USER_PIN_COUNT_LOW,
             ["pin-final"] => self.pin_flags |= CKF_USER_PIN_FINAL_TRY,
             ["pin-locked"] => self.pin_flags |= CKF_USER_PIN_LOCKED,
+            ["pin-silent"] => self.pin_silent = true,
             ["no-gcm"] => self.no_gcm = true,
             _ => return None,
         }

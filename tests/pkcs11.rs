@@ -1,0 +1,18 @@
+//! Keys in real tokens. Each test is alone in a process: a module is configured by a variable that it reads when it is loaded.
+
+#[path = "pkcs11/behind.rs"]
+mod behind;
+#[path = "pkcs11/fake.rs"]
+mod fake;
+#[path = "pkcs11/keys.rs"]
+mod keys;
+#[path = "pkcs11/loss.rs"]
+mod loss;
+#[path = "pkcs11/manage.rs"]
+mod manage;
+#[path = "pkcs11/many.rs"]
+mod many;
+#[path = "pkcs11/pin.rs"]
+mod pin;
+#[path = "pkcs11/support.rs"]
+mod support;
