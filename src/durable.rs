@@ -238,6 +238,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_removed_is_gone_and_nothing_to_remove_is_no_error() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("keyring");
+        create(&path, b"bytes").expect("creates");
+        let writer = Writer::lock(&path).expect("locks");
+        writer.remove().expect("removes");
+        assert!(!path.exists());
+        writer.remove().expect("nothing there");
+    }
+
+    #[test]
     fn a_second_writer_is_told_so_at_once_and_may_go_on_after_the_first() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("keyring");

@@ -11,7 +11,7 @@ mod error;
 mod find;
 mod iv;
 mod key;
-mod latch;
+pub mod latch;
 mod login;
 mod manage;
 mod module_file;

@@ -137,11 +137,13 @@ pub enum Problem {
     /// The token says that the next wrong PIN locks it; none is given.
     #[error("it says that the next wrong PIN locks it, so none was given")]
     PinTriesLow,
-    /// It refused this PIN before.
-    #[error("it refused this PIN at {since}, so it is not given again")]
+    /// This PIN was given before and was not taken.
+    #[error("this PIN was given to it at {since} and was not taken, so it is not given again; the record is {record}")]
     PinLatched {
         /// When, by the clock of this machine.
         since: String,
+        /// The file that says so.
+        record: String,
     },
     /// It cannot be kept on record that a PIN was refused.
     #[error("no PIN was given, for it could not be recorded if the token refuses it: {0}")]

@@ -25,6 +25,48 @@ const MAX_FILE: u64 = 4096;
 const LOCK_TRIES: u32 = 60;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
+/// A token whose PIN is not given again until it is another one, or is being given right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latched {
+    /// Which token.
+    pub token: TokenName,
+    /// When its PIN was given, by the clock of this machine; RFC 3339.
+    pub since: String,
+}
+
+/// Every token with a latch in `state_dir`, in no order; takes no lock. None where there is no such folder.
+///
+/// Errors: [`Problem::PinLatch`] if one cannot be read, or is none.
+pub fn read(state_dir: &Path) -> Result<Vec<Latched>, Problem> {
+    let cannot = |why: &dyn std::fmt::Display| Problem::PinLatch(format!("{}: {why}", state_dir.display()));
+    let entries = match std::fs::read_dir(state_dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|e| cannot(&e))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| cannot(&e))?.path();
+        if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        // One that went meanwhile is none.
+        let Some(text) = text(&path).map_err(|e| cannot(&e))? else { continue };
+        let token = text.lines().nth(1).and_then(|line| TokenName::parse_given(line.strip_prefix("token ")?).ok());
+        let latched = token.and_then(|token| Some(Latched { since: Record::parse(&text, &token)?.since, token }));
+        found.push(latched.ok_or_else(|| cannot(&format!("{} is no latch", path.display())))?);
+    }
+    Ok(found)
+}
+
+fn text(path: &Path) -> Result<Option<String>, OwnershipError> {
+    match ownership::read_private_file(path, MAX_FILE) {
+        // What is no text is no latch either.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(bytes.expose_secret()).into_owned())),
+        Err(OwnershipError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
 /// Where the latch of a token is.
 #[derive(Debug, Clone)]
 pub(super) struct Latch {
@@ -63,13 +105,13 @@ impl Latch {
     pub(super) fn hold(&self, pin: &SecretBytes, now: SystemTime, entropy: &dyn Entropy) -> Result<Held, Problem> {
         let cannot = |why: &dyn std::fmt::Display| Problem::PinLatch(why.to_string());
         let writer = self.lock()?;
-        let before = self.text().map_err(|e| cannot(&e))?;
+        let before = text(&self.path).map_err(|e| cannot(&e))?;
         if let Some(text) = &before {
             let record =
                 Record::parse(text, &self.token).ok_or_else(|| cannot(&format!("{} is no latch of this token", self.path.display())))?;
             let hash = record.cost.stretch(pin, &record.salt).map_err(|e| cannot(&e))?;
             if *hash.expose_secret() == record.hash {
-                return Err(Problem::PinLatched { since: record.since });
+                return Err(Problem::PinLatched { since: record.since, record: self.path.display().to_string() });
             }
         }
         let mut salt = [0; 16];
@@ -90,15 +132,6 @@ impl Latch {
             }
         }
         Err(Problem::PinBusy)
-    }
-
-    fn text(&self) -> Result<Option<String>, OwnershipError> {
-        match ownership::read_private_file(&self.path, MAX_FILE) {
-            // What is no text is no latch either.
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(bytes.expose_secret()).into_owned())),
-            Err(OwnershipError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(other) => Err(other),
-        }
     }
 }
 
@@ -143,5 +176,33 @@ impl Record {
         let record = Self { since, cost, salt, hash };
         // One form: what is shorter, longer or written otherwise is not ours.
         (record.write(token) == text).then_some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::entropy::Counted;
+
+    #[test]
+    fn every_latch_of_a_state_directory_is_told_of_and_a_damaged_one_is_not_passed_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).expect("chmod");
+        assert_eq!(read(&dir.path().join("missing")), Ok(vec![]));
+        let pin = SecretBytes::from_vec(b"1234".to_vec());
+        let hold = |label: &str| {
+            let token = TokenName { label: label.into(), serial: "1".into() };
+            Latch::new(dir.path(), &token).hold(&pin, UNIX_EPOCH, &Counted::default()).expect("held")
+        };
+        let (refused, taken) = (hold("kms ;"), hold("other"));
+        taken.release().expect("removed");
+        drop(refused);
+        let token = TokenName { label: "kms ;".into(), serial: "1".into() };
+        assert_eq!(read(dir.path()), Ok(vec![Latched { token: token.clone(), since: "1970-01-01T00:00:00Z".into() }]));
+        std::fs::write(Latch::new(dir.path(), &token).path, "keywright-pin-latch 1\n").expect("write");
+        assert!(matches!(read(dir.path()), Err(Problem::PinLatch(_))));
     }
 }

@@ -67,8 +67,15 @@ pub(super) fn log_in(inside: &Inside<'_>, anchor: Session, info: &TokenInfo, pin
                     return Ok(());
                 }
                 Some(Rv::PIN_INCORRECT | Rv::PIN_INVALID | Rv::PIN_LEN_RANGE) => Problem::PinRejected,
-                Some(Rv::PIN_LOCKED) => Problem::PinLocked,
-                Some(Rv::PIN_EXPIRED | Rv::USER_PIN_NOT_INITIALIZED) => Problem::PinExpired,
+                // Nothing was said of this PIN, and nothing is counted any more.
+                Some(Rv::PIN_LOCKED) => {
+                    attempt.undecided();
+                    return Err(LoginError::Problem(Problem::PinLocked));
+                }
+                Some(Rv::PIN_EXPIRED | Rv::USER_PIN_NOT_INITIALIZED) => {
+                    attempt.undecided();
+                    return Err(LoginError::Problem(Problem::PinExpired));
+                }
                 _ => {
                     attempt.undecided();
                     return Err(LoginError::Failed(failed));

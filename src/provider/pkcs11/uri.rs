@@ -126,10 +126,13 @@ impl<'a> Given<'a> {
         let mut found: Vec<(&str, &str)> = vec![];
         for attribute in path.split([';', '?', '&']) {
             let shown = || attribute.chars().take(64).collect::<String>();
+            // A PIN that was mistyped is not repeated either.
+            if attribute.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("pin")) && !attribute.starts_with("pin-source=") {
+                return Err(UriError::Pin);
+            }
             let (name, value) = attribute.split_once('=').ok_or_else(|| UriError::Form(shown()))?;
             match name {
                 "token" | "serial" | "object" | "id" => {}
-                "pin-value" => return Err(UriError::Pin),
                 _ => return Err(refused(name)),
             }
             if found.iter().any(|(known, _)| *known == name) {
@@ -233,6 +236,9 @@ mod tests {
         assert_eq!(given("pkcs11:serial=1;token=kms%20%3b"), Ok(name));
         assert_eq!(given("pkcs11:token=a;serial=1;pin-value=1234"), Err(UriError::Pin));
         assert_eq!(given("pkcs11:token=a;serial=1?pin-value=1234"), Err(UriError::Pin));
+        for mistyped in ["pin-value", "pin-value:1234", "PIN-VALUE=1234", "pin=1234", "pin-1234"] {
+            assert_eq!(given(&format!("pkcs11:token=a;serial=1;{mistyped}")), Err(UriError::Pin), "{mistyped}");
+        }
         assert_eq!(given("pkcs11:token=a;token=a;serial=1"), Err(UriError::Twice("token".into())));
         assert_eq!(given("pkcs11:token=a"), Err(UriError::Missing("serial")));
         assert_eq!(given("pkcs11:token=a%zz;serial=1"), Err(UriError::Encoding("token".into())));
@@ -251,6 +257,7 @@ mod tests {
         #[test]
         fn every_key_is_read_as_it_is_written(label in "\\PC{1,8}", serial in "[ -~]{1,16}", object in "\\PC{1,20}", id in any::<[u8; 16]>()) {
             let key = KeyAt { token: TokenName { label, serial }, label: object, id };
+            prop_assert_eq!(TokenName::parse_given(&key.token.uri()), Ok(key.token.clone()));
             prop_assert_eq!(key.to_string().parse(), Ok(key));
         }
 
