@@ -38,7 +38,7 @@ static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const PREFIX: usize = 5;
 const _: () = assert!(PREFIX == ROOM, "an answer has room for the prefix in front of it");
 /// Most calls of one connection that are under way at once; gRPC clients wait with more, they are not refused.
-const CALLS: u32 = 1024;
+pub(super) const CALLS: u32 = 1024;
 /// Most bytes of request headers; an API server sends about 200.
 const MAX_HEADERS: u32 = 16 << 10;
 /// Bytes that a peer may send on a connection before we have taken them; several full messages.

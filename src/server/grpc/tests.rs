@@ -1,5 +1,6 @@
 use super::*;
 
+mod burst;
 mod waiting;
 
 fn framed(compressed: u8, length: u32, bytes: &[u8]) -> Vec<u8> {
