@@ -14,7 +14,7 @@ use super::session::Borrowed;
 use super::{IvFrom, KeySpec, Problem, TokenError, find};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::envelope::Algorithm;
-use crate::provider::waits::{LastGood, Waits, Workers};
+use crate::provider::waits::{LastGood, Limits, Waits, Workers};
 use crate::provider::{Kek, KekError, Wrapped};
 use crate::secret::SecretBytes;
 
@@ -41,7 +41,8 @@ struct Found {
 
 impl TokenKek {
     pub(super) fn new(connection: Option<Arc<Connection>>, spec: KeySpec, now: Instant) -> Self {
-        let workers = connection.as_ref().map_or_else(|| Arc::new(Workers::new(1)), |connection| Arc::clone(connection.workers()));
+        let workers = connection.as_ref().map(|connection| Arc::clone(connection.workers()));
+        let workers = workers.unwrap_or_else(|| Arc::new(Workers::of(spec.at.token.clone(), 1, Limits::default())));
         let known = spec.proof.as_ref().and_then(|proof| proof.nonce.as_slice().try_into().ok());
         Self {
             connection,
@@ -248,6 +249,10 @@ impl Kek for TokenKek {
             let (found, _) = self.find(session)?;
             self.open(session, found, aad, nonce, sealed)
         })
+    }
+
+    fn probe(&self) -> Result<(), KekError> {
+        self.prove()
     }
 
     fn waits(&self) -> Option<&Waits> {
