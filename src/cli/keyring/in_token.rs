@@ -3,13 +3,15 @@
 use serde_json::{Value, json};
 
 use super::super::output::{self, Answer};
+use super::super::place::Named;
 use crate::keyring::create;
 use crate::keyring::document::StateLabel;
 use crate::keyring::store::Opened;
+use crate::provider::pkcs11::latch::{self, Latched};
 use crate::provider::pkcs11::{KeyAt, KeyFacts, KeyKind, TokenError, TokenName};
 
 /// Asks every token that the keyring names; one that does not answer is said, and is no error. Empty for a keyring without tokens.
-pub(super) fn look(opened: &Opened) -> Answer {
+pub(super) fn look(named: &Named, opened: &Opened) -> Answer {
     let document = &opened.document;
     let (mut rows, mut keys) = (vec![], vec![]);
     let mut known: Vec<(KeyAt, KeyKind, String)> = vec![];
@@ -34,12 +36,22 @@ pub(super) fn look(opened: &Opened) -> Answer {
         rows.push(vec!["none".to_owned(), at.to_string(), what.clone()]);
         lost.push(json!({ "key": at.to_string(), "found": what }));
     }
+    let mut refused = vec![];
+    match latch::read(&named.source.state_dir) {
+        Ok(latched) => {
+            for Latched { token, since } in latched {
+                rows.push(vec!["PIN".to_owned(), token.uri(), format!("not taken at {since}, and not given again before it changes")]);
+                refused.push(json!({ "token": token.uri(), "since": since }));
+            }
+        }
+        Err(problem) => rows.push(vec!["PIN".to_owned(), String::new(), problem.to_string()]),
+    }
     let text = if rows.is_empty() {
         String::new()
     } else {
         format!("{}\n", output::columns(&["of", "key in a token", "what the token says"], rows))
     };
-    Answer { text, json: json!({ "keys": keys, "of_no_version": lost }) }
+    Answer { text, json: json!({ "keys": keys, "of_no_version": lost, "pins_not_taken": refused }) }
 }
 
 /// Keys that an attempt which did not end may have left, and keys of our label that nothing in the keyring names. Nothing uses them, and

@@ -96,7 +96,7 @@ pub(in crate::cli) fn versions_json(document: &Document) -> Value {
 
 fn shown(named: &Named, opened: &Opened) -> Answer {
     let document = &opened.document;
-    let in_tokens = in_token::look(opened);
+    let in_tokens = in_token::look(named, opened);
     let slots: Vec<String> = document.slots.iter().map(|slot| slot.kind().to_string()).collect();
     let nodes: Vec<String> = document.nodes.iter().map(ToString::to_string).collect();
     let history = document.history.iter().map(|e| vec![e.generation.to_string(), e.at.to_string(), e.what.to_string()]);

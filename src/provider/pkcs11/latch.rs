@@ -21,6 +21,8 @@ const MAGIC: &str = "keywright-pin-latch 1";
 /// What every name of such a file begins with.
 const PREFIX: &str = "pin-latch-";
 const MAX_FILE: u64 = 4096;
+/// So many are remembered: a person who tries one does not let a service try its own again.
+const MOST: usize = 8;
 /// A login takes milliseconds, and the hash before it some 0.2 s.
 const LOCK_TRIES: u32 = 60;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -52,7 +54,7 @@ pub fn read(state_dir: &Path) -> Result<Vec<Latched>, Problem> {
         // One that went meanwhile is none.
         let Some(text) = text(&path).map_err(|e| cannot(&e))? else { continue };
         let token = text.lines().nth(1).and_then(|line| TokenName::parse_given(line.strip_prefix("token ")?).ok());
-        let latched = token.and_then(|token| Some(Latched { since: Record::parse(&text, &token)?.since, token }));
+        let latched = token.and_then(|token| Some(Latched { since: Refused::parse(&text, &token)?.0.pop()?.since, token }));
         found.push(latched.ok_or_else(|| cannot(&format!("{} is no latch", path.display())))?);
     }
     Ok(found)
@@ -81,7 +83,11 @@ pub(super) struct Held {
     before: Option<String>,
 }
 
-/// A refused PIN, as the file tells of it.
+/// The PINs that were refused since one was taken, oldest first.
+#[derive(Debug, Default)]
+struct Refused(Vec<Record>);
+
+/// One of them, as the file tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
     since: String,
@@ -106,20 +112,26 @@ impl Latch {
         let cannot = |why: &dyn std::fmt::Display| Problem::PinLatch(why.to_string());
         let writer = self.lock()?;
         let before = text(&self.path).map_err(|e| cannot(&e))?;
-        if let Some(text) = &before {
-            let record =
-                Record::parse(text, &self.token).ok_or_else(|| cannot(&format!("{} is no latch of this token", self.path.display())))?;
-            let hash = record.cost.stretch(pin, &record.salt).map_err(|e| cannot(&e))?;
-            if *hash.expose_secret() == record.hash {
-                return Err(Problem::PinLatched { since: record.since, record: self.path.display().to_string() });
+        let mut refused = match &before {
+            Some(text) => {
+                Refused::parse(text, &self.token).ok_or_else(|| cannot(&format!("{} is no latch of this token", self.path.display())))?
+            }
+            None => Refused::default(),
+        };
+        for known in &refused.0 {
+            let hash = known.cost.stretch(pin, &known.salt).map_err(|e| cannot(&e))?;
+            if *hash.expose_secret() == known.hash {
+                return Err(Problem::PinLatched { since: known.since.clone(), record: self.path.display().to_string() });
             }
         }
         let mut salt = [0; 16];
         entropy.fill(&mut salt).map_err(|e| cannot(&e))?;
         let hash = *Cost::NEW.stretch(pin, &salt).map_err(|e| cannot(&e))?.expose_secret();
         let since = humantime::format_rfc3339_seconds(now).to_string();
-        let record = Record { since, cost: Cost::NEW, salt, hash };
-        writer.replace(record.write(&self.token).as_bytes()).map_err(|e| cannot(&e))?;
+        refused.0.push(Record { since, cost: Cost::NEW, salt, hash });
+        let surplus = refused.0.len().saturating_sub(MOST);
+        refused.0.drain(..surplus);
+        writer.replace(refused.write(&self.token).as_bytes()).map_err(|e| cannot(&e))?;
         Ok(Held { writer, before })
     }
 
@@ -150,33 +162,38 @@ impl Held {
     }
 }
 
-impl Record {
+impl Refused {
     fn write(&self, token: &TokenName) -> String {
-        let [memory, passes, lanes] = self.cost.numbers();
-        let [salt, hash] = [base16ct::lower::encode_string(&self.salt), base16ct::lower::encode_string(&self.hash)];
-        let mut text = format!("{MAGIC}\n");
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "token {}\nsince {}\nargon2id {memory} {passes} {lanes} {salt} {hash}", token.uri(), self.since);
+        let mut text = format!("{MAGIC}\ntoken {}\n", token.uri());
+        for Record { since, cost, salt, hash } in &self.0 {
+            let [memory, passes, lanes] = cost.numbers();
+            let [salt, hash] = [base16ct::lower::encode_string(salt), base16ct::lower::encode_string(hash)];
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "refused {since} argon2id {memory} {passes} {lanes} {salt} {hash}");
+        }
         text
     }
 
     /// Exactly what [`write`](Self::write) writes. Costs out of range are refused before anything is derived.
     fn parse(text: &str, token: &TokenName) -> Option<Self> {
-        let mut lines = text.lines();
-        (lines.next()? == MAGIC).then_some(())?;
-        (lines.next()?.strip_prefix("token ")? == token.uri()).then_some(())?;
-        let since = lines.next()?.strip_prefix("since ")?.to_owned();
-        humantime::parse_rfc3339(&since).ok()?;
-        let mut words = lines.next()?.strip_prefix("argon2id ")?.split(' ');
-        let mut number = || words.next()?.parse().ok();
-        let cost = Cost::new(number()?, number()?, number()?)?;
-        let (mut salt, mut hash) = ([0; 16], [0; 32]);
-        base16ct::lower::decode(words.next()?, &mut salt).ok()?;
-        base16ct::lower::decode(words.next()?, &mut hash).ok()?;
-        let record = Self { since, cost, salt, hash };
+        let refused = text.lines().skip(2).map(record).collect::<Option<Vec<_>>>().map(Self)?;
         // One form: what is shorter, longer or written otherwise is not ours.
-        (record.write(token) == text).then_some(record)
+        let whole = (1..=MOST).contains(&refused.0.len()) && refused.write(token) == text;
+        whole.then_some(refused)
     }
+}
+
+fn record(line: &str) -> Option<Record> {
+    let mut words = line.strip_prefix("refused ")?.split(' ');
+    let since = words.next()?.to_owned();
+    humantime::parse_rfc3339(&since).ok()?;
+    words.next().filter(|word| *word == "argon2id")?;
+    let mut number = || words.next()?.parse().ok();
+    let cost = Cost::new(number()?, number()?, number()?)?;
+    let (mut salt, mut hash) = ([0; 16], [0; 32]);
+    base16ct::lower::decode(words.next()?, &mut salt).ok()?;
+    base16ct::lower::decode(words.next()?, &mut hash).ok()?;
+    Some(Record { since, cost, salt, hash })
 }
 
 #[cfg(test)]

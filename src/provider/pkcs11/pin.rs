@@ -226,6 +226,10 @@ mod tests {
         assert_eq!(attempt.pin().expose_secret(), b"wrong");
         attempt.rejected();
         assert!(latched(&first) && latched(&place.pins()) && latched(&place.pins()));
+        place.set(b"wrong too");
+        place.pins().attempt().expect("another one").rejected();
+        place.set(b"wrong");
+        assert!(latched(&place.pins()), "the first one is still known");
         place.set(b"right");
         place.pins().attempt().expect("another one").accepted();
         assert_eq!(place.latches(), Vec::<std::path::PathBuf>::new(), "nothing is left of it");
