@@ -103,7 +103,7 @@ impl FromStr for Version {
 }
 
 /// 128 bits that commit to the key of a version, taken from its canary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Check([u8; 16]);
 
 impl Check {
@@ -125,7 +125,7 @@ impl fmt::Display for Check {
 }
 
 /// The name of one key version. Public: it stands in etcd in clear and may be logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId {
     /// The keyring that the version belongs to.
     pub keyring: KeyringId,

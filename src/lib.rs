@@ -60,3 +60,4 @@ pub mod service;
 pub mod source;
 pub mod stretch;
 pub mod unseal;
+pub mod wraps;

@@ -31,6 +31,7 @@ use crate::keyring::document::NodeName;
 use crate::log::Log;
 use crate::service::{Service, Snapshots};
 use crate::source::{Source, SourceError};
+use crate::wraps::Wraps;
 use admin::Admin;
 use alarm::Alarm;
 use socket::Socket;
@@ -105,8 +106,8 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     tracing::info!(socket = %settings.socket.path.display(), mode = format_args!("{:04o}", settings.socket.mode), "listening");
 
     let (snapshots, alarm, callers) = (Snapshots::default(), Alarm::default(), Callers::new(Instant::now()));
-    let health = Health::default();
-    let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log.clone(), settings.v1));
+    let (health, wraps) = (Health::default(), Arc::new(Wraps::new(&source.state_dir)));
+    let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log.clone(), settings.v1).counting(wraps.clone()));
     let listener = socket.listener().map_err(system("listen"))?;
 
     let source = Arc::new(source);
@@ -143,7 +144,8 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
         move || Socket::bind(&settings)
     });
     let admin_socket = binding.await.map_err(|e| ServeError::Stopped(format!("binding the second socket panicked: {e}")))??;
-    let admin = Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), callers, health: health.clone(), node: settings.node.clone() };
+    let admin =
+        Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), callers, health: health.clone(), wraps, node: settings.node.clone() };
     let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
     let mut probing = tokio::spawn(probe::watch(snapshots.clone(), health));

@@ -22,6 +22,7 @@ use crate::key_id::KeyId;
 use crate::keyring::{Keyring, LookupError, Unwrapping};
 use crate::log::{Log, Request};
 use crate::secret::SecretBytes;
+use crate::wraps::Wraps;
 use join::Joins;
 use later::Step;
 use refusal::Refusal;
@@ -102,6 +103,7 @@ pub struct Service {
     log: Log,
     with_v1: bool,
     joins: Arc<Joins>,
+    wraps: Option<Arc<Wraps>>,
 }
 
 /// The answer to a call.
@@ -158,7 +160,12 @@ fn code(outcome: &Result<SecretBytes, Refusal>) -> &'static str {
 impl Service {
     /// Answers from `snapshots`; nonces come from `entropy`, a line for every call goes to `log`; KMS v1 is served too if `with_v1`.
     pub fn new(snapshots: Snapshots, entropy: Box<dyn Entropy>, log: Log, with_v1: bool) -> Self {
-        Self { snapshots, entropy: entropy.into(), log, with_v1, joins: Arc::default() }
+        Self { snapshots, entropy: entropy.into(), log, with_v1, joins: Arc::default(), wraps: None }
+    }
+
+    /// Counts in `wraps` how often keys in tokens wrap.
+    pub fn counting(self, wraps: Arc<Wraps>) -> Self {
+        Self { wraps: Some(wraps), ..self }
     }
 
     /// The method at `path`, if it is served here.

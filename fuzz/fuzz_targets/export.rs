@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use keywright::provider::pkcs11::Tokens;
 use keywright::entropy::{Entropy, EntropyError};
 use keywright::export::{Export, Follows, follows};
+use keywright::provider::pkcs11::Tokens;
 use keywright::secret::SecretBytes;
 use libfuzzer_sys::fuzz_target;
 

@@ -66,6 +66,7 @@ impl Arguments {
     }
 
     /// The same for a key that is in a token already.
+    #[cfg(feature = "operator")]
     pub(super) fn resolve_in_token(&self, tokens: &Tokens) -> Result<NewKey, Failure> {
         if self.provider == Some(Provider::Local) { Ok(NewKey::Local) } else { self.in_token(tokens, NewKey::Local) }
     }

@@ -28,6 +28,7 @@ use crate::health::page::Page;
 use crate::keyring::Keyring;
 use crate::keyring::document::NodeName;
 use crate::service::Snapshots;
+use crate::wraps::Wraps;
 
 /// Most connections at once.
 const CONNECTIONS: usize = 16;
@@ -41,6 +42,8 @@ pub(super) struct Admin {
     pub(super) alarm: Alarm,
     pub(super) callers: Callers,
     pub(super) health: Health,
+    /// How often keys in tokens have wrapped.
+    pub(super) wraps: Arc<Wraps>,
     pub(super) node: Option<NodeName>,
 }
 
@@ -205,6 +208,11 @@ impl Admin {
             threads,
         );
         registry.register("token_queued", "Calls that wait for one of these threads", queued);
+        let wraps = Family::<VersionLabels, Gauge>::default();
+        for (key_id, count) in self.wraps.counts() {
+            wraps.get_or_create(&VersionLabels { version: key_id.version.number() }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        registry.register("key_wraps", "Wraps by a key in a token on this node, at most; its limit is 4294967296 on all of them", wraps);
         let [good, away] = [(); 2].map(|()| Family::<VersionLabels, Gauge>::default());
         for key in &page.keys {
             let labels = VersionLabels { version: key.key_id.version.number() };
@@ -234,6 +242,7 @@ mod tests {
             alarm: Alarm::default(),
             callers: Callers::new(now),
             health: Health::default(),
+            wraps: Arc::new(crate::wraps::Wraps::new(std::path::Path::new("/nonexistent"))),
             node: None,
         };
         let page = |path| admin.respond("GET", path).into_body();

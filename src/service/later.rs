@@ -55,7 +55,11 @@ impl Service {
     ) -> Step {
         let (answered, answer) = oneshot::channel();
         let (keyring, entropy, workers) = (keyring.clone(), self.entropy.clone(), Arc::downgrade(&waits.workers));
+        let wraps = self.wraps.clone();
         let interest = waits.workers.submit(move || {
+            if let Some(wraps) = wraps {
+                wraps.count(*keyring.primary());
+            }
             let wrapped = keyring.wrap(purpose, plaintext.expose_secret(), entropy.as_ref()).map_err(Refusal::from);
             if let Some(workers) = workers.upgrade() {
                 workers.count(outcome(&wrapped));
