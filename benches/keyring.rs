@@ -9,7 +9,9 @@
 //!
 //! Where the allocator happens to put a keyring may favour one side for as long as it lives. So Decrypt and Status are measured with
 //! keyrings in many places, and the median of the places is held against the gate.
-#![expect(clippy::print_stdout, reason = "a benchmark reports")]
+
+#[path = "shared/report.rs"]
+mod report;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -33,6 +35,7 @@ use keywright::provider::{Kek, Wrapped};
 use keywright::secret::{SecretBytes, SecretKey};
 use keywright::service::{Answer, Method, ROOM, Service, Snapshots};
 use prost::Message;
+use report::{Figure, Gate, Report};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 const VERSIONS: usize = 1_000;
@@ -44,6 +47,7 @@ const ROUNDS: usize = 31;
 const CALLS: usize = 500;
 
 fn main() -> ExitCode {
+    let mut report = Report::begin("keyring");
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
     let [one, many] = [("one", 1), ("many", VERSIONS)].map(|(name, versions)| {
@@ -52,10 +56,12 @@ fn main() -> ExitCode {
         path
     });
     let (log, _guard) = on_a_core_of_its_own(|| Log::to(std::io::sink()).expect("starts"));
-    let loads = load(&many);
+    report.gate(load(&many));
     let pairs: Vec<_> = (0..PLACES).map(|_| [&one, &many].map(|path| Side::new(path, &log))).collect();
-    let gates = [loads, calls(Method::Decrypt, &pairs), calls(Method::Status, &pairs)];
-    if gates.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    for method in [Method::Decrypt, Method::Status] {
+        report.gate(calls(method, &pairs));
+    }
+    report.end()
 }
 
 /// Moves this thread to one core, and the threads that `make` starts to another if there is one.
@@ -99,7 +105,7 @@ fn make(path: &Path, versions: usize) {
 
 /// The yardstick is what no loader can leave out: the file is read once, and every version's key is set up from its 32 bytes and
 /// unwraps once. One key for all would be set up once, and its unwraps would find everything in the caches.
-fn load(path: &Path) -> bool {
+fn load(path: &Path) -> Gate {
     let aad = [0; 66];
     let versions: Vec<_> = (0..VERSIONS).map(|_| Bare::new(&aad)).collect();
     let (mut ratios, mut times) = (Vec::new(), [Vec::new(), Vec::new()]);
@@ -122,15 +128,11 @@ fn load(path: &Path) -> bool {
         assert!(file.is_some_and(|bytes| !bytes.is_empty()) && keyring.is_some_and(|keyring| keyring.versions().len() == VERSIONS));
         let [bare, loaded] = took;
         ratios.push(loaded.as_secs_f64() / bare.as_secs_f64());
-        times[0].push(loaded);
-        times[1].push(bare);
+        times[0].push(loaded.as_secs_f64() * 1e3);
+        times[1].push(bare.as_secs_f64() * 1e3);
     }
-    let [loaded, bare] = times.map(|mut times| {
-        times.sort();
-        times[LOADS / 2].as_secs_f64() * 1e3
-    });
-    println!("load and prove {VERSIONS} versions: {loaded:.2} ms; as many bare unwraps and one read: {bare:.2} ms");
-    gate("  the one beside the other", ratios, 5.0)
+    let sides = [Figure::median("load and prove", &times[0], "ms"), Figure::median("bare unwraps and one read", &times[1], "ms")];
+    Gate::at_most(format!("load and prove {VERSIONS} versions"), 5.0, None, sides, ratios)
 }
 
 /// A key, and 32 bytes that it wrapped.
@@ -153,22 +155,24 @@ fn order(round: usize) -> [usize; 2] {
 }
 
 /// Each pair: one version, then many.
-fn calls(method: Method, pairs: &[[Side; 2]]) -> bool {
-    let mut times = Vec::new();
+fn calls(method: Method, pairs: &[[Side; 2]]) -> Gate {
+    let mut times = [Vec::new(), Vec::new()];
     let ratios = pairs.iter().map(|sides| {
         let ratios = (0..ROUNDS).map(|round| {
             let mut took = [Duration::ZERO; 2];
             for at in order(round) {
                 took[at] = worked(|| sides[at].run(method));
             }
-            times.push(took[1].as_secs_f64());
+            for (times, took) in times.iter_mut().zip(took) {
+                times.push(took.as_secs_f64() * 1e6 / CALLS as f64);
+            }
             took[1].as_secs_f64() / took[0].as_secs_f64()
         });
-        median(ratios.collect())
+        report::median(&ratios.collect::<Vec<_>>())
     });
     let ratios = ratios.collect();
-    println!("{method:?} with {VERSIONS} versions: {:.2} us", median(times) * 1e6 / CALLS as f64);
-    gate("  beside one version", ratios, 1.05)
+    let sides = [Figure::median(format!("{VERSIONS} versions"), &times[1], "us"), Figure::median("one version", &times[0], "us")];
+    Gate::at_most(format!("{method:?}, CPU time, {VERSIONS} versions in the keyring"), 1.05, 1.02, sides, ratios)
 }
 
 /// The answer of a keyring whose keys are in memory.
@@ -227,21 +231,4 @@ fn worked(act: impl FnOnce()) -> Duration {
     let start = clock();
     act();
     clock().checked_sub(start).and_then(|took| took.try_into().ok()).expect("a thread's clock goes forward")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn gate(what: &str, mut ratios: Vec<f64>, limit: f64) -> bool {
-    ratios.sort_by(f64::total_cmp);
-    let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
-    let good = median <= limit;
-    println!(
-        "{what}: {median:.3} x ({low:.3}..{high:.3}, {} in all), at most {limit}: {}",
-        ratios.len(),
-        if good { "ok" } else { "MISSED" }
-    );
-    good
 }

@@ -8,6 +8,9 @@
 //! looked at every two milliseconds: what a process takes just before its end may be missed. `KEYWRIGHT_VALUES` sets another number of values.
 #![expect(clippy::print_stdout, reason = "a benchmark reports")]
 
+#[path = "shared/report.rs"]
+mod report;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -16,12 +19,15 @@ use std::time::{Duration, Instant};
 use keywright::entropy::{Entropy, OsEntropy};
 use keywright_testbed::etcd::Etcd;
 use keywright_testbed::tools::Tools;
+use report::{Figure, Gate, Report};
 use serde_json::Value;
 
 const VALUES: usize = 50_000;
 const ROUNDS: usize = 11;
 const TIME: f64 = 1.2;
+const TIME_WANTED: f64 = 1.0;
 const MEMORY: f64 = 0.1;
+const MEMORY_WANTED: f64 = 0.02;
 const PREFIX: &str = "/registry";
 const KEY_IDS: [&str; 2] =
     ["kw1.0123456789abcdef.1.00112233445566778899aabbccddeeff", "kw1.0123456789abcdef.2.ffeeddccbbaa99887766554433221100"];
@@ -38,9 +44,11 @@ fn main() -> ExitCode {
         println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
         return ExitCode::from(2);
     };
+    let mut report = Report::begin("live_scan");
     let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds etcd and etcdctl");
     let etcd = Etcd::start(&tools).expect("etcd starts");
     let values = std::env::var("KEYWRIGHT_VALUES").map_or(VALUES, |number| number.parse().expect("KEYWRIGHT_VALUES is a number"));
+    report.not_a_claim = (values != VALUES).then(|| format!("{values} values"));
     let written = fill(&etcd, values);
     let mut scan = Command::new(&binary);
     scan.args(["scan", "--endpoints", etcd.endpoint(), "--output", "json"]);
@@ -69,15 +77,15 @@ fn main() -> ExitCode {
             figures[1].push((get.time, get.peak));
         }
     }
-    println!("{values} values, load average {}", load());
-    for (name, mut figures) in ["keywright scan", "etcdctl get"].into_iter().zip(figures) {
-        figures.sort();
-        let peak = figures.iter().map(|(_, peak)| peak).max().expect("rounds");
-        println!("  {name}: {:.0} ms, {} kB at most", figures[ROUNDS / 2].0.as_secs_f64() * 1e3, peak >> 10);
-    }
-    let fast = gate("live scan beside `etcdctl get`: time", times, TIME);
-    let small = gate("  memory", memory, MEMORY);
-    if fast && small { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let side = |name, at: usize| {
+        let times: Vec<f64> = figures[at].iter().map(|(time, _): &(Duration, u64)| time.as_secs_f64() * 1e3).collect();
+        let peaks: Vec<f64> = figures[at].iter().map(|(_, peak)| *peak as f64 / 1024.0).collect();
+        (Figure::median(name, &times, "ms"), Figure::median(name, &peaks, "KiB"))
+    };
+    let (scan, get) = (side("keywright scan", 0), side("etcdctl get", 1));
+    report.gate(Gate::at_most(format!("live scan of {values} values, time"), TIME, TIME_WANTED, [scan.0, get.0], times));
+    report.gate(Gate::at_most(format!("live scan of {values} values, memory"), MEMORY, MEMORY_WANTED, [scan.1, get.1], memory));
+    report.end()
 }
 
 /// Writes that many values, and says what they are: of ten, four Secrets under one key, four under another, and two Pods in plaintext.
@@ -178,17 +186,4 @@ fn peak_of(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10)
-}
-
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").expect("Linux");
-    text.split(' ').next().unwrap_or_default().to_owned()
-}
-
-fn gate(what: &str, mut ratios: Vec<f64>, most: f64) -> bool {
-    ratios.sort_by(f64::total_cmp);
-    let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
-    let result = if median > most { "MISSED" } else { "ok" };
-    println!("{what}: {median:.3} x ({low:.3}..{high:.3}, {} rounds), at most {most}: {result}", ratios.len());
-    median <= most
 }

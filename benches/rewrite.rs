@@ -11,6 +11,9 @@
 //! After each side a scan must find every Secret under the new key, and none elsewhere, or there is no result.
 #![expect(clippy::print_stdout, reason = "a benchmark reports")]
 
+#[path = "shared/report.rs"]
+mod report;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -27,11 +30,13 @@ use keywright_testbed::etcd::Etcd;
 use keywright_testbed::kubeconfig;
 use keywright_testbed::plugin::Plugin;
 use keywright_testbed::tools::Tools;
+use report::{Figure, Gate, Report};
 use serde_json::Value;
 
 const SECRETS: usize = 2_000;
 const ROUNDS: usize = 3;
 const GATE: f64 = 4.0;
+const WANTED: f64 = 6.0;
 /// Of the one value of each Secret.
 const SIZE: usize = 500;
 /// Requests at a time while Secrets are made.
@@ -59,8 +64,10 @@ fn main() -> ExitCode {
         println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
         return ExitCode::from(2);
     };
+    let mut report = Report::begin("rewrite");
     let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds the control plane");
     let secrets = std::env::var("KEYWRIGHT_SECRETS").map_or(SECRETS, |number| number.parse().expect("KEYWRIGHT_SECRETS is a number"));
+    report.not_a_claim = (secrets != SECRETS).then(|| format!("{secrets} Secrets"));
     let bench = Bench::start(&tools, keywright, secrets);
     let (mut ratios, mut work, mut figures) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for round in 0..ROUNDS {
@@ -84,28 +91,25 @@ fn main() -> ExitCode {
             used[0],
             took[1],
             used[1],
-            load()
+            report.load()[1]
         );
         ratios.push(took[1] / took[0]);
         work.push(used[1] / used[0]);
     }
-    for (name, mut figures) in ["keywright rotate rewrite", "kubectl get | kubectl replace"].into_iter().zip(figures) {
-        figures.sort_by(f64::total_cmp);
-        let middle = figures[ROUNDS / 2];
-        println!("  {name}: {secrets} Secrets in {middle:.2} s, {:.0} per second", secrets as f64 / middle);
-    }
-    work.sort_by(f64::total_cmp);
-    println!("  processor time of kubectl's side: {:.2} x ({:.2}..{:.2})", work[ROUNDS / 2], work[0], work[ROUNDS - 1]);
-    ratios.sort_by(f64::total_cmp);
-    let median = ratios[ROUNDS / 2];
-    let good = median >= GATE;
-    let result = if good { "ok" } else { "MISSED" };
-    println!(
-        "rewrite, how many times as fast as kubectl: {median:.2} x ({:.2}..{:.2}, {ROUNDS} rounds), at least {GATE}: {result}",
-        ratios[0],
-        ratios[ROUNDS - 1]
-    );
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("processor time of kubectl's side: {:.2} x", report::median(&work));
+    let per_second = |name, at: usize| {
+        let rates: Vec<f64> = figures[at].iter().map(|took| secrets as f64 / took).collect();
+        Figure::median(name, &rates, "Secrets/s")
+    };
+    report.gate(Gate {
+        metric: format!("rewrite of {secrets} stale Secrets, how many times as fast"),
+        sides: [per_second("keywright rotate rewrite", 0), per_second("kubectl get, replace", 1)],
+        ratios,
+        at_least: Some(GATE),
+        at_most: None,
+        stretch: Some(WANTED),
+    });
+    report.end()
 }
 
 impl Bench {
@@ -228,9 +232,4 @@ fn output(command: &mut Command) -> Vec<u8> {
     let done = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("it starts");
     assert!(done.status.success(), "{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
     done.stdout
-}
-
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").expect("Linux");
-    text.split(' ').next().unwrap_or_default().to_owned()
 }

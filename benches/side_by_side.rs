@@ -14,49 +14,47 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a benchmark prints is its result")]
 
-#[path = "side_by_side/client.rs"]
-mod client;
 #[path = "side_by_side/cores.rs"]
 mod cores;
-#[path = "side_by_side/cpu.rs"]
-mod cpu;
 #[path = "side_by_side/host.rs"]
 mod host;
 #[path = "side_by_side/load.rs"]
 mod load;
+#[path = "shared/report.rs"]
+mod report;
 #[path = "side_by_side/server.rs"]
 mod server;
 #[path = "side_by_side/start.rs"]
 mod start;
-#[path = "side_by_side/stats.rs"]
-mod stats;
 #[path = "side_by_side/table.rs"]
 mod table;
-#[path = "side_by_side/wire.rs"]
-mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
 use cores::Cores;
-use host::{Build, Host};
-use load::{Measured, Numbers, Point};
+use host::Build;
+use keywright::bench::content::Numbers;
+use keywright::bench::process::Clock;
+use load::{Measured, Point};
+use report::{Figure, Gate, Report};
 use server::{Kind, Program, Server};
-use table::{Gate, Report, Setting, Side};
+use table::{Setting, Side, Table};
 
 /// A benchmark has one answer to every error: it says what happened and gives no figures.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const POINTS: [Point; 3] = [
-    Point { connections: 1, in_flight: 1, requests: 6_000, warm_up: 1_000, gate: 0.60 },
-    Point { connections: 1, in_flight: 100, requests: 30_000, warm_up: 5_000, gate: 0.50 },
-    Point { connections: 8, in_flight: 50, requests: 30_000, warm_up: 5_000, gate: 0.42 },
+    Point { connections: 1, in_flight: 1, requests: 6_000, warm_up: 1_000, gate: 0.60, stretch: 0.40 },
+    Point { connections: 1, in_flight: 100, requests: 30_000, warm_up: 5_000, gate: 0.50, stretch: 0.30 },
+    Point { connections: 8, in_flight: 50, requests: 30_000, warm_up: 5_000, gate: 0.42, stretch: 0.25 },
 ];
 /// Resident memory is read at the end of this point.
 const LAST: usize = POINTS.len() - 1;
-const MEMORY_GATE: f64 = 0.50;
-const START_GATE: f64 = 0.60;
+/// Gate and stretch.
+const MEMORY: (f64, f64) = (0.50, 0.35);
+const START: (f64, f64) = (0.60, 0.30);
 /// Bounds of every ratio when both sides are the same program.
 const SAME: (f64, f64) = (0.90, 1.10);
 
@@ -65,10 +63,7 @@ const SELF_CHECK: &str = "self-check, the reference plugin on both sides";
 
 fn main() -> ExitCode {
     match run() {
-        Ok(report) => {
-            println!("{report}");
-            if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) }
-        }
+        Ok(report) => report.end(),
         Err(error) => {
             eprintln!("no result: {error}");
             ExitCode::from(2)
@@ -84,8 +79,7 @@ fn run() -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let programs = programs(folder.path(), self_check)?;
     let builds = [Build::describe(&programs[0])?, Build::describe(&programs[1])?];
-    let host = Host::describe()?;
-    let load_before = host::load_average()?;
+    let mut report = Report::begin("side_by_side");
     let cores = Cores::take()?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -95,19 +89,23 @@ fn run() -> Result<Report> {
     let starts = runtime.block_on(start_trials(&programs, cores, trials, &numbers))?;
 
     let setting = Setting {
-        host,
+        host: report.host.clone(),
         cores,
         builds,
         rounds,
         trials,
-        load: [load_before, host::load_average()?],
+        load: report.load(),
         clock_disagreement: measured.iter().flatten().flatten().map(|round| round.clock_disagreement).max().unwrap_or_default(),
         dropped_log_lines,
         realtime_starts,
         not_a_claim: if self_check { Some(SELF_CHECK) } else { quick.then_some(QUICK) },
     };
-    let report = report(setting, &measured, starts, self_check);
-    write_json(&report)?;
+    report.not_a_claim = setting.not_a_claim.map(str::to_owned);
+    let (gates, sides) = judged(&setting, &measured, starts, self_check);
+    let table = Table { setting: &setting, gates: &gates, sides: &sides };
+    println!("{table}");
+    report.more.extend(table.json());
+    report.gates = gates;
     Ok(report)
 }
 
@@ -134,13 +132,14 @@ type Rounds = [Vec<Measured>; 2];
 /// figures comes the number of log lines that were dropped.
 async fn load_rounds(programs: &[Program; 2], cores: Cores, rounds: usize, numbers: &Numbers) -> Result<([Rounds; POINTS.len()], u64)> {
     let mut servers: [Server; 2] = [programs[0].start(cores)?, programs[1].start(cores)?];
+    let clocks = [Clock::watch(servers[0].pid())?, Clock::watch(servers[1].pid())?];
     let mut measured: [Rounds; POINTS.len()] = Default::default();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
         for turn in 0..POINTS.len() {
             let point = (round + turn) % POINTS.len();
             for side in order(round) {
-                let result = load::measure(&programs[side], &mut servers[side], &POINTS[point], numbers).await;
+                let result = load::measure(&programs[side], &mut servers[side], &clocks[side], &POINTS[point], numbers).await;
                 let context = |error| format!("{}, {}, round {}: {error}", servers[side].name, POINTS[point].name(), round + 1);
                 measured[point][side].push(result.map_err(context)?);
             }
@@ -176,30 +175,29 @@ fn order(round: usize) -> [usize; 2] {
     if round.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
-fn report(setting: Setting, measured: &[Rounds; POINTS.len()], starts: [Vec<f64>; 2], self_check: bool) -> Report {
-    let bounds = |gate| if self_check { SAME } else { (0.0, gate) };
+fn judged(setting: &Setting, measured: &[Rounds; POINTS.len()], starts: [Vec<f64>; 2], self_check: bool) -> (Vec<Gate>, Vec<Side>) {
+    let gate = |metric: String, unit, [candidate, reference]: [Vec<f64>; 2], (gate, stretch)| {
+        let ratios = candidate.iter().zip(&reference).map(|(candidate, reference)| candidate / reference).collect();
+        let [name, other] = setting.builds.each_ref().map(|build| build.name);
+        let sides = [Figure::median(name, &candidate, unit), Figure::median(other, &reference, unit)];
+        let gate = Gate::at_most(metric, gate, stretch, sides, ratios);
+        match self_check {
+            true => Gate { at_least: Some(SAME.0), at_most: Some(SAME.1), stretch: None, ..gate },
+            false => gate,
+        }
+    };
     let figures =
         |rounds: &Rounds, figure: fn(&Measured) -> f64| [0, 1].map(|side: usize| rounds[side].iter().map(figure).collect::<Vec<f64>>());
-    let mut gates = Vec::new();
-    let mut sides = Vec::new();
+    let (mut gates, mut sides) = (Vec::new(), Vec::new());
     for (point, rounds) in POINTS.iter().zip(measured) {
         let cpu = figures(rounds, |round| round.cpu_us_per_request);
-        gates.push(Gate::new(format!("server CPU/request {}", point.name()), "us", cpu, bounds(point.gate)));
+        gates.push(gate(format!("server CPU/request {}", point.name()), "us", cpu, (point.gate, point.stretch)));
         for (build, rounds) in setting.builds.iter().zip(rounds) {
             sides.push(Side::new(point, build.name, rounds));
         }
     }
     let memory = figures(&measured[LAST], |round| round.resident_kib as f64 / 1024.0);
-    gates.push(Gate::new(format!("resident after {}", POINTS[LAST].name()), "MiB", memory, bounds(MEMORY_GATE)));
-    gates.push(Gate::new("spawn to first good Status", "ms", starts, bounds(START_GATE)));
-    Report { setting, gates, sides }
-}
-
-/// Writes the report beside the other output of cargo.
-fn write_json(report: &Report) -> Result<()> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("cargo's target folder has no parent")?;
-    let folder = target.join("bench");
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("side_by_side.json"), format!("{:#}\n", report.json()))?;
-    Ok(())
+    gates.push(gate(format!("resident after {}", POINTS[LAST].name()), "MiB", memory, MEMORY));
+    gates.push(gate("spawn to first good Status".into(), "ms", starts, START));
+    (gates, sides)
 }

@@ -8,6 +8,9 @@
 //! saved snapshot, read on a second thread meanwhile, is reported and not gated.
 #![expect(clippy::print_stdout, reason = "a benchmark reports")]
 
+#[path = "shared/report.rs"]
+mod report;
+
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use std::time::{Duration, Instant};
 use keywright::entropy::OsEntropy;
 use keywright::etcd::snapshot::{Digest, Snapshot, Standing};
 use keywright_testbed::tools::Tools;
+use report::{Figure, Gate, Report};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -66,6 +70,7 @@ fn peak() -> u64 {
 }
 
 fn compare() -> ExitCode {
+    let mut report = Report::begin("snapshot");
     let tools = Tools::build_own(&mut |line| println!("{line}")).expect("Go builds the generator");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("db");
@@ -74,7 +79,7 @@ fn compare() -> ExitCode {
     let saved = save(&file, &folder.path().join("saved"));
     println!("{VALUES} values in {} MB: {made}", std::fs::metadata(&file).expect("it is there").len() >> 20);
 
-    let (mut ratios, mut verified, mut times, mut peaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut verified, mut times, mut peaks) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()], Vec::new());
     cat(&file); // it is in memory from now on
     cat(&saved);
     for round in 0..ROUNDS {
@@ -86,20 +91,23 @@ fn compare() -> ExitCode {
             (cat(&file), scan)
         };
         ratios.push(time.as_secs_f64() / cat.as_secs_f64());
-        times.push(time);
+        times[0].push(time.as_secs_f64() * 1e3);
+        times[1].push(cat.as_secs_f64() * 1e3);
         peaks.push(peak);
         verified.push(scanned("scan-and-verify", &saved, &made).0.as_secs_f64() / cat.as_secs_f64());
     }
-    times.sort();
+    let sides = [Figure::median("every revision", &times[0], "ms"), Figure::median("`cat` to nothing", &times[1], "ms")];
+    report.gate(Gate::at_most(format!("snapshot of {VALUES} values, time"), TIME, WANTED, sides, ratios));
+    println!("  with the digest on a second thread: {:.2} x", report::median(&verified));
     let keys = made["keys"].as_u64().expect("a count");
-    let (peak, allowed) = (peaks.into_iter().max().expect("rounds"), MEMORY + MEMORY_PER_KEY * keys);
-    println!("every revision: {:.0} ms", times[ROUNDS / 2].as_secs_f64() * 1e3);
-    let fast = gate("  beside `cat` of the file to nothing", ratios);
-    verified.sort_by(f64::total_cmp);
-    println!("  with the digest on a second thread: {:.2} x", verified[ROUNDS / 2]);
-    let small = peak <= allowed;
-    println!("peak memory: {} kB, at most {} kB: {}", peak >> 10, allowed >> 10, if small { "ok" } else { "MISSED" });
-    if fast && small { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let allowed = MEMORY + MEMORY_PER_KEY * keys;
+    let kib = |bytes: u64| bytes as f64 / 1024.0;
+    let used: Vec<f64> = peaks.iter().map(|peak| kib(*peak)).collect();
+    let ratios = used.iter().map(|used| used / kib(allowed)).collect();
+    let sides = [Figure::median("peak", &used, "KiB"), Figure::median("allowed", &[kib(allowed)], "KiB")];
+    let metric = format!("snapshot of {VALUES} values, memory beside 32 MiB and {MEMORY_PER_KEY} bytes a key");
+    report.gate(Gate::at_most(metric, 1.0, None, sides, ratios));
+    report.end()
 }
 
 /// A copy with the digest that `etcdctl snapshot save` puts at its end.
@@ -131,12 +139,4 @@ fn run(command: &mut Command) -> Vec<u8> {
     let done = command.stderr(Stdio::inherit()).output().expect("it starts");
     assert!(done.status.success(), "{command:?}: {}", done.status);
     done.stdout
-}
-
-fn gate(what: &str, mut ratios: Vec<f64>) -> bool {
-    ratios.sort_by(f64::total_cmp);
-    let (low, median, high) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
-    let result = if median > TIME { "MISSED" } else { "ok" };
-    println!("{what}: {median:.2} x ({low:.2}..{high:.2}, {} rounds), at most {TIME}, {WANTED} wanted: {result}", ratios.len());
-    median <= TIME
 }

@@ -6,6 +6,9 @@
 //! checked: one that is wrong, or an error, and there is no result.
 #![expect(clippy::print_stdout, reason = "a benchmark reports")]
 
+#[path = "shared/report.rs"]
+mod report;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +25,7 @@ use keywright::protocol::v2::key_management_service_client::KeyManagementService
 use keywright::protocol::v2::{DecryptRequest, EncryptRequest};
 use keywright::provider::pkcs11::Tokens;
 use keywright_testbed::plugin::Plugin;
+use report::{Figure, Gate, Report};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
         return ExitCode::from(2);
     };
+    let mut report = Report::begin("swaps");
     let dir = keywright_testbed::scratch::folder("swaps").expect("a folder");
     let plugin = Plugin::dev(&binary, dir.path()).expect("the plugin starts");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -60,8 +65,8 @@ fn main() -> ExitCode {
         let quiet = turn(&runtime, plugin.socket(), &shared, None);
         let swapping = turn(&runtime, plugin.socket(), &shared, Some(&dir.path().join("keyring")));
         ratios.push(swapping / quiet);
-        percentiles[0].push(quiet);
-        percentiles[1].push(swapping);
+        percentiles[0].push(quiet * 1e6);
+        percentiles[1].push(swapping * 1e6);
         if shared.swaps.load(Ordering::SeqCst) >= SWAPS {
             break;
         }
@@ -71,22 +76,10 @@ fn main() -> ExitCode {
         println!("no result: {swaps} swaps were seen, not {SWAPS}");
         return ExitCode::from(2);
     }
-    ratios.sort_by(f64::total_cmp);
-    let [quiet, swapping] = percentiles.map(|mut of| {
-        of.sort_by(f64::total_cmp);
-        of[of.len() / 2] * 1e6
-    });
-    let median = ratios[ratios.len() / 2];
-    println!("p99 with {IN_FLIGHT} in flight: {quiet:.0} us without, {swapping:.0} us during {swaps} swaps");
-    let good = median <= GATE;
-    println!(
-        "  the one beside the other: {median:.3} x ({:.3}..{:.3}, {} pairs), at most {GATE}: {}",
-        ratios[0],
-        ratios[ratios.len() - 1],
-        ratios.len(),
-        if good { "ok" } else { "MISSED" }
-    );
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let [quiet, swapping] = &percentiles;
+    let sides = [Figure::median(format!("during {swaps} swaps"), swapping, "us"), Figure::median("without", quiet, "us")];
+    report.gate(Gate::at_most(format!("p99 while the keyring is swapped, {IN_FLIGHT} in flight"), GATE, None, sides, ratios));
+    report.end()
 }
 
 /// One turn; its 99th percentile in seconds. With a `keyring`, that is rotated all the time.

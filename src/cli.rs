@@ -6,6 +6,8 @@
 
 mod advice;
 #[cfg(feature = "operator")]
+mod bench;
+#[cfg(feature = "operator")]
 mod cluster;
 mod failure;
 mod front;
@@ -59,6 +61,8 @@ enum Command {
     #[cfg(feature = "operator")]
     Status(status::Arguments),
     #[cfg(feature = "operator")]
+    Bench(bench::Arguments),
+    #[cfg(feature = "operator")]
     Keyring(keyring::Arguments),
     #[cfg(feature = "operator")]
     Rotate(Box<rotate::Arguments>),
@@ -83,6 +87,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(arguments) => init::run(arguments),
         #[cfg(feature = "operator")]
         Command::Status(arguments) => status::run(arguments),
+        #[cfg(feature = "operator")]
+        Command::Bench(arguments) => bench::run(arguments),
         #[cfg(feature = "operator")]
         Command::Keyring(arguments) => keyring::run(arguments),
         #[cfg(feature = "operator")]

@@ -189,7 +189,8 @@ impl Client {
     }
 }
 
-async fn open(path: &Path) -> Result<UnixStream, ClientError> {
+/// Connects to the socket at `path`.
+pub async fn open(path: &Path) -> Result<UnixStream, ClientError> {
     let owned = || path.to_owned();
     match is_socket(path) {
         Ok(true) => {}

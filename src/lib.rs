@@ -7,7 +7,7 @@
 //! server, service          sockets and peers; gRPC calls and the one table from errors to codes
 //! rotation, scan,          what operators do: what comes next, what is encrypted with which key, stale objects written anew,
 //! rewrite, recover         a backup opened without the cluster
-//! config, client           settings; the other end of the socket
+//! config, client, bench    settings; the other end of the socket, and what it can bear
 //! health                   which keys in tokens are away
 //! keyring                  versions, states, snapshots, the file they live in
 //! etcd, kube               what the API server stored; the API server as kubectl reaches it
@@ -21,6 +21,8 @@
 
 pub mod acknowledgement;
 pub mod adoption;
+#[cfg(feature = "operator")]
+pub mod bench;
 pub mod cli;
 #[cfg(feature = "operator")]
 pub mod client;

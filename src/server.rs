@@ -31,6 +31,7 @@ use crate::keyring::document::NodeName;
 use crate::log::Log;
 use crate::service::{Service, Snapshots};
 use crate::source::{Source, SourceError};
+use crate::unseal::Seal;
 use crate::wraps::Wraps;
 use admin::Admin;
 use alarm::Alarm;
@@ -110,6 +111,7 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
     let service = Arc::new(Service::new(snapshots.clone(), Box::new(OsEntropy), log.clone(), settings.v1).counting(wraps.clone()));
     let listener = socket.listener().map_err(system("listen"))?;
 
+    let development = source.seal == Seal::InsecureDevelopment;
     let source = Arc::new(source);
     let loaded = source.identity();
     let mut loading = tokio::task::spawn_blocking({
@@ -144,8 +146,15 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
         move || Socket::bind(&settings)
     });
     let admin_socket = binding.await.map_err(|e| ServeError::Stopped(format!("binding the second socket panicked: {e}")))??;
-    let admin =
-        Admin { snapshots: snapshots.clone(), alarm: alarm.clone(), callers, health: health.clone(), wraps, node: settings.node.clone() };
+    let admin = Admin {
+        snapshots: snapshots.clone(),
+        alarm: alarm.clone(),
+        callers,
+        health: health.clone(),
+        wraps,
+        node: settings.node.clone(),
+        development,
+    };
     let administering = tokio::spawn(admin::serve(admin_socket.listener().map_err(system("listen"))?, admin_settings, admin));
     tracing::info!(key_id = %ready.key_id, versions, generation, "ready");
     let mut probing = tokio::spawn(probe::watch(snapshots.clone(), health));

@@ -1,5 +1,7 @@
 //! The built binary, driven as a person and a service manager would drive it. Needs nothing but itself.
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/common.rs"]
 mod common;
 #[path = "cli/config.rs"]

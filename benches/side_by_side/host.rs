@@ -1,36 +1,10 @@
-//! Where the figures come from: machine and builds.
+//! Where the figures come from: the builds.
 
+use std::fs;
 use std::process::Command;
-use std::{fs, thread};
 
 use crate::Result;
 use crate::server::{Kind, Program};
-
-/// The machine, as far as figures depend on it.
-pub(crate) struct Host {
-    pub(crate) cpu: String,
-    pub(crate) kernel: String,
-    pub(crate) cores: usize,
-}
-
-impl Host {
-    /// Must run before this process is pinned: the number of cores is the number that it may use.
-    pub(crate) fn describe() -> Result<Self> {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Ok(Self {
-            cpu: model.map_or("unknown", |(_, model)| model).to_owned(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            cores: thread::available_parallelism()?.get(),
-        })
-    }
-}
-
-/// The load average of the last minute: other work on the machine widens the spread.
-pub(crate) fn load_average() -> Result<f64> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split_whitespace().next().ok_or("empty loadavg")?.parse()?)
-}
 
 /// A server's binary.
 pub(crate) struct Build {

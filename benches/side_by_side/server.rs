@@ -7,10 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use keywright::bench::process;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::Result;
 use crate::cores::Cores;
-use crate::{Result, cpu};
 
 /// Where the log goes, in a program's folder.
 const STDERR: &str = "stderr";
@@ -69,7 +70,7 @@ impl Program {
     pub(crate) fn start(&self, cores: Cores) -> Result<Server> {
         let mut server = self.spawn(cores)?;
         server.wait_ready()?;
-        let allowed = cpu::status_field(server.pid(), "Cpus_allowed_list")?;
+        let allowed = process::status_field(server.pid(), "Cpus_allowed_list")?;
         if allowed != cores.server.to_string() {
             return Err(format!("{} left its core: it may run on {allowed}", self.name).into());
         }

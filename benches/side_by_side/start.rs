@@ -5,10 +5,12 @@ use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keywright::bench::client::{Caller, Client};
+use keywright::bench::content::Numbers;
+use keywright::bench::load::good_status;
+
 use crate::Result;
-use crate::client::Client;
 use crate::cores::Cores;
-use crate::load::{self, Numbers};
 use crate::server::Program;
 
 /// Pause between two attempts. A thread sleeps it: the runtime's timer counts in whole milliseconds.
@@ -46,8 +48,7 @@ pub(crate) async fn to_first_status(program: &Program, cores: Cores, numbers: &N
 }
 
 async fn attempt(socket: &Path, numbers: &Numbers) -> Result<()> {
-    let client = Client::connect(socket).await?;
-    let number = numbers.next();
-    tokio::time::timeout(WITHIN, load::good_status(&client, number)).await??;
+    let client = Client::connect(socket, Caller::ApiServer, WITHIN).await?;
+    good_status(&client, numbers.next()).await?;
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! The result: as text for people and as JSON for machines, from the same values.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::time::Duration;
 
+use keywright::bench::host::Host;
+use keywright::bench::process;
 use serde_json::{Value, json};
 
 use crate::cores::Cores;
-use crate::cpu;
-use crate::host::{Build, Host};
+use crate::host::Build;
 use crate::load::{Measured, Point};
-use crate::stats::{self, Ratios};
+use crate::report::{Gate, median};
 
 /// What the run was.
 pub(crate) struct Setting {
@@ -30,42 +31,6 @@ pub(crate) struct Setting {
     pub(crate) not_a_claim: Option<&'static str>,
 }
 
-/// A figure of both sides and the bounds of their ratio.
-pub(crate) struct Gate {
-    pub(crate) metric: String,
-    pub(crate) unit: &'static str,
-    pub(crate) candidate: Vec<f64>,
-    pub(crate) reference: Vec<f64>,
-    pub(crate) ratios: Ratios,
-    pub(crate) at_least: f64,
-    pub(crate) at_most: f64,
-}
-
-impl Gate {
-    pub(crate) fn new(
-        metric: impl Into<String>,
-        unit: &'static str,
-        [candidate, reference]: [Vec<f64>; 2],
-        (at_least, at_most): (f64, f64),
-    ) -> Self {
-        let ratios = Ratios::of(&candidate, &reference);
-        Self { metric: metric.into(), unit, candidate, reference, ratios, at_least, at_most }
-    }
-
-    pub(crate) fn holds(&self) -> bool {
-        (self.at_least..=self.at_most).contains(&self.ratios.median())
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "metric": self.metric, "unit": self.unit,
-            "candidate": stats::median(&self.candidate), "reference": stats::median(&self.reference),
-            "ratio": { "median": self.ratios.median(), "min": self.ratios.min(), "max": self.ratios.max(), "rounds": self.ratios.rounds },
-            "at_least": self.at_least, "at_most": self.at_most, "holds": self.holds(),
-        })
-    }
-}
-
 /// Throughput and latency at one point: for information, without a gate.
 pub(crate) struct Side {
     pub(crate) point: String,
@@ -78,51 +43,50 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new(point: &Point, name: &'static str, rounds: &[Measured]) -> Self {
-        let median = |figure: fn(&Measured) -> f64| stats::median(&rounds.iter().map(figure).collect::<Vec<_>>());
+        let middle = |figure: fn(&Measured) -> f64| median(&rounds.iter().map(figure).collect::<Vec<_>>());
         Self {
             point: point.name(),
             name,
             requests: point.requests,
-            requests_per_second: median(|round| round.requests_per_second),
-            p50_us: median(|round| round.p50_us),
-            p99_us: median(|round| round.p99_us),
+            requests_per_second: middle(|round| round.requests_per_second),
+            p50_us: middle(|round| round.p50_us),
+            p99_us: middle(|round| round.p99_us),
         }
     }
 }
 
 /// Everything that is told about a run.
-pub(crate) struct Report {
-    pub(crate) setting: Setting,
-    pub(crate) gates: Vec<Gate>,
-    pub(crate) sides: Vec<Side>,
+pub(crate) struct Table<'a> {
+    pub(crate) setting: &'a Setting,
+    pub(crate) gates: &'a [Gate],
+    pub(crate) sides: &'a [Side],
 }
 
-impl Report {
-    pub(crate) fn holds(&self) -> bool {
-        self.gates.iter().all(Gate::holds)
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        let Setting { host, cores, builds, rounds, trials, load, clock_disagreement, dropped_log_lines, realtime_starts, not_a_claim } =
-            &self.setting;
-        json!({
-            "host": { "cpu": host.cpu, "kernel": host.kernel, "cores": host.cores, "load_average": load },
-            "pinned": { "client": cores.client, "server": cores.server },
-            "builds": builds.iter().map(|build| json!({ "name": build.name, "bytes": build.bytes, "version": build.version })).collect::<Vec<_>>(),
-            "rounds": rounds, "trials": trials, "not_a_claim": not_a_claim,
-            "dropped_log_lines": dropped_log_lines, "realtime_starts": realtime_starts,
-            "clock_disagreement_us": clock_disagreement.as_secs_f64() * 1e6,
-            "gates": self.gates.iter().map(Gate::json).collect::<Vec<_>>(),
-            "closed_loop": self.sides.iter().map(|side| json!({
+impl Table<'_> {
+    /// What stands in the file beside the gates.
+    pub(crate) fn json(&self) -> [(String, Value); 7] {
+        let Setting { cores, builds, rounds, trials, clock_disagreement, dropped_log_lines, realtime_starts, .. } = self.setting;
+        let builds: Value =
+            builds.iter().map(|build| json!({ "name": build.name, "bytes": build.bytes, "version": build.version })).collect();
+        let sides = self.sides.iter().map(|side| {
+            json!({
                 "point": side.point, "name": side.name, "requests_per_round": side.requests,
                 "requests_per_second": side.requests_per_second, "p50_us": side.p50_us, "p99_us": side.p99_us,
-            })).collect::<Vec<_>>(),
-            "holds": self.holds(),
-        })
+            })
+        });
+        [
+            ("pinned".into(), json!({ "client": cores.client, "server": cores.server })),
+            ("builds".into(), builds),
+            ("rounds".into(), json!({ "load": rounds, "starts": trials })),
+            ("dropped_log_lines".into(), json!(dropped_log_lines)),
+            ("realtime_starts".into(), json!(realtime_starts)),
+            ("clock_disagreement_us".into(), json!(clock_disagreement.as_secs_f64() * 1e6)),
+            ("closed_loop".into(), sides.collect()),
+        ]
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Table<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.setting.fmt(out)?;
         let [candidate, reference] = &self.setting.builds;
@@ -131,33 +95,29 @@ impl fmt::Display for Report {
             "\n{:<34}{:>12}{:>12}  {:>7}  {:<15}gate",
             "median of the rounds", candidate.name, reference.name, "ratio", "min..max"
         )?;
-        for gate in &self.gates {
-            let mut bounds = String::new();
-            if gate.at_least > 0.0 {
-                write!(bounds, ">= {:.2}, ", gate.at_least)?;
-            }
+        for gate in self.gates {
+            let [candidate, reference] = &gate.sides;
             writeln!(
                 out,
-                "{:<34}{:>12.2}{:>12.2}  {:>7.3}  {:<15}{bounds}<= {:.2} {}",
-                format!("{}, {}", gate.metric, gate.unit),
-                stats::median(&gate.candidate),
-                stats::median(&gate.reference),
-                gate.ratios.median(),
-                format!("{:.3}..{:.3}", gate.ratios.min(), gate.ratios.max()),
-                gate.at_most,
-                if gate.holds() { "ok" } else { "MISSED" },
+                "{:<34}{:>12.2}{:>12.2}  {:>7.3}  {:<15}{}",
+                format!("{}, {}", gate.metric, candidate.unit),
+                candidate.value,
+                reference.value,
+                gate.median(),
+                format!("{:.3}..{:.3}", gate.low(), gate.high()),
+                gate.verdict(),
             )?;
         }
         writeln!(out, "\nfor information, closed loop (latency includes the queue that the loop keeps full)")?;
         writeln!(out, "{:<10}{:<14}{:>12}{:>12}{:>12}", "point", "side", "requests/s", "p50 us", "p99 us")?;
-        for side in &self.sides {
+        for side in self.sides {
             writeln!(
                 out,
                 "{:<10}{:<14}{:>12.0}{:>12.1}{:>12.1}",
                 side.point, side.name, side.requests_per_second, side.p50_us, side.p99_us
             )?;
         }
-        writeln!(out, "\nall gates hold: {}", if self.holds() { "yes" } else { "NO" })
+        writeln!(out, "\nall gates hold: {}", if self.gates.iter().all(Gate::holds) { "yes" } else { "NO" })
     }
 }
 
@@ -198,8 +158,8 @@ impl fmt::Display for Setting {
         let apart = self.clock_disagreement.as_secs_f64() * 1e3;
         writeln!(
             out,
-            "           CPU from schedstat; utime + stime at most {apart:.1} ms away over a server's whole life (tick {} ms)",
-            cpu::tick().as_millis()
+            "           CPU from schedstat; utime + stime at most {apart:.1} ms away since a server was ready (tick {} ms)",
+            process::tick().as_millis()
         )
     }
 }

@@ -37,6 +37,30 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
+/// Names a running plugin.
+#[cfg(feature = "operator")]
+#[derive(Args)]
+pub(super) struct PluginArguments {
+    #[command(flatten)]
+    place: Arguments,
+    /// The socket to ask, in place of the one that --dev or --config names [default: /run/keywright/kms.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[cfg(feature = "operator")]
+impl PluginArguments {
+    /// Where it listens.
+    pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
+        let named = match self.place.resolve()? {
+            Place::Dev(folder) => folder.socket(),
+            Place::Config(config) => config.serve.socket.path,
+            Place::Unnamed => config::DEFAULT_SOCKET.into(),
+        };
+        Ok(self.socket.clone().unwrap_or(named))
+    }
+}
+
 /// What a command was told.
 pub(super) enum Place {
     Dev(DevFolder),

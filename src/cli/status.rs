@@ -1,6 +1,5 @@
 //! `keywright status`: asks a running plugin what a kube-apiserver would ask.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,9 +7,9 @@ use serde_json::json;
 
 use super::failure::{Exit, Failure};
 use super::output::{self, Answer};
-use super::place::{self, Place};
+use super::place;
 use crate::client::{self, ClientError, Probe, admin};
-use crate::config::{self, DEFAULT_SOCKET};
+use crate::config;
 use crate::entropy::OsEntropy;
 use crate::health::page::{Key, Page, Token};
 use crate::key_id;
@@ -28,10 +27,7 @@ Examples:
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    place: place::Arguments,
-    /// The socket to ask, in place of the one that --dev or --config names [default: /run/keywright/kms.sock]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    plugin: place::PluginArguments,
     /// How long each call may take
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -40,12 +36,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let named = match arguments.place.resolve()? {
-        Place::Dev(folder) => folder.socket(),
-        Place::Config(config) => config.serve.socket.path,
-        Place::Unnamed => DEFAULT_SOCKET.into(),
-    };
-    let socket = arguments.socket.unwrap_or(named);
+    let socket = arguments.plugin.socket()?;
     let outcome = ask(&socket, arguments.timeout).and_then(|probe| match complaint(&probe) {
         None => Ok(probe),
         Some(why) => Err(Failure::new(
@@ -85,7 +76,8 @@ fn ask(socket: &std::path::Path, timeout: Duration) -> Result<Probe, Failure> {
         .map_err(|error| Failure::new(Exit::Runtime, format!("ask the plugin at {}", socket.display()), &error, advice(&error)))
 }
 
-fn advice(error: &ClientError) -> String {
+/// What to do about a plugin that does not answer.
+pub(super) fn advice(error: &ClientError) -> String {
     match error {
         ClientError::Absent(_) => "Start the plugin, or name its socket with --socket, --config or --dev.",
         ClientError::NotASocket(_) => "Name the socket of the plugin.",

@@ -45,6 +45,8 @@ pub(super) struct Admin {
     /// How often keys in tokens have wrapped.
     pub(super) wraps: Arc<Wraps>,
     pub(super) node: Option<NodeName>,
+    /// Whether it is a development keyring that is served.
+    pub(super) development: bool,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -121,7 +123,9 @@ impl Admin {
 
     /// One line for each thing, as `name value`.
     fn state(&self) -> String {
-        let mut text = String::new();
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        let mut text = format!("build {} {build}\n", env!("CARGO_PKG_VERSION"));
+        text.push_str(if self.development { "development yes\n" } else { "development no\n" });
         match self.snapshots.current() {
             Some(keyring) => {
                 text.push_str(&format!(

@@ -1,43 +1,113 @@
-//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots, a live scan, a rewrite.
+//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots, a live scan, a rewrite; and the page
+//! that states what came out.
+
+mod page;
+mod plot;
+mod results;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keywright_testbed::tools::Tools;
 
-use crate::run::{TaskError, cargo, succeed, target_folder};
+use crate::run::{TaskError, cargo, find_program, output, succeed, target_folder};
+use page::Origin;
+use results::Results;
 
-/// All of them, each with a gate of its own.
-const BENCHES: [&str; 6] = ["side_by_side", "keyring", "swaps", "snapshot", "live_scan", "rewrite"];
+/// All of them, each with gates of its own.
+pub(crate) const BENCHES: [&str; 6] = ["side_by_side", "keyring", "swaps", "snapshot", "live_scan", "rewrite"];
+const PAGE: &str = "benchmarks.md";
+const PLOTS: &str = "benchmarks";
+const PLOT: &str = "gates.svg";
 
-/// `cargo xtask bench`.
-///
-/// The programs under test come from a plain `cargo build`: what `cargo bench` builds for itself carries the features that
-/// dev-dependencies turn on. They are copied aside, because `cargo bench` puts its own build in the same place.
-pub(crate) fn run() -> Result<bool, TaskError> {
+/// `cargo xtask bench`: runs those named in `only`, or all of them and writes `docs/benchmarks.md`. Whether every gate holds.
+pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
     let tools = Tools::build(&mut |line| println!("{line}"))?;
-    succeed(cargo().args(["build", "--release", "-p", "keywright"]))?;
-    let target = target_folder();
-    let plain = target.join("plain-release");
-    let binary = plain.join("keywright");
-    fs::create_dir_all(&plain).map_err(|source| TaskError::Io { attempt: format!("create {}", plain.display()), source })?;
-    for program in ["keywright", "keywright-operator"] {
-        copy(&target.join("release").join(program), &plain.join(program))?;
-    }
-    let mut good = true;
-    for bench in BENCHES {
+    let binary = plain_release()?;
+    let folder = target_folder().join("bench");
+    let mut found = Vec::new();
+    let mut failed = Vec::new();
+    for bench in BENCHES.into_iter().filter(|bench| only.is_empty() || only.iter().any(|name| name == bench)) {
+        let file = folder.join(format!("{bench}.json"));
+        // A result of another day must not be taken for one of this run.
+        remove(&file)?;
         let mut command = cargo();
         command.args(["bench", "--bench", bench]).env("KEYWRIGHT_BIN", &binary);
         command.env("KEYWRIGHT_REFPLUGIN", tools.refplugin());
-        // One that missed its gate has printed its figures; the others are still wanted.
-        if let Err(error) = succeed(&mut command) {
-            println!("{error}");
-            good = false;
+        let ended_well = succeed(&mut command);
+        // One that missed its gate has left its figures; the others are still wanted.
+        match Results::read(bench, &file)? {
+            Some(results) if ended_well.is_ok() == results.holds() => found.push(results),
+            _ => failed.push(bench),
         }
     }
-    Ok(good)
+    for results in &found {
+        results.gates.iter().filter(|gate| !gate.holds).for_each(|gate| println!("MISSED in {}: {}", results.bench, gate.metric));
+    }
+    if !failed.is_empty() {
+        println!("no result: {}; docs/{PAGE} stays as it is", failed.join(", "));
+        return Ok(false);
+    }
+    if only.is_empty() {
+        write(&found, &folder)?;
+    }
+    Ok(found.iter().all(Results::holds))
+}
+
+/// `cargo xtask instructions`: counts instructions per call under callgrind. Whether every gate holds.
+pub(crate) fn instructions() -> Result<bool, TaskError> {
+    if find_program("valgrind").is_none() {
+        return Err(TaskError::Packages { line: "apt-get install valgrind".into() });
+    }
+    let binary = plain_release()?;
+    succeed(cargo().args(["bench", "--bench", "instructions"]).env("KEYWRIGHT_BIN", &binary)).map(|()| true)
+}
+
+/// The programs under test, from a plain `cargo build`: what `cargo bench` builds for itself carries the features that
+/// dev-dependencies turn on. They are copied aside, because `cargo bench` puts its own build in the same place.
+fn plain_release() -> Result<PathBuf, TaskError> {
+    succeed(cargo().args(["build", "--release", "-p", "keywright"]))?;
+    let target = target_folder();
+    let plain = target.join("plain-release");
+    create_folder(&plain)?;
+    for program in ["keywright", "keywright-operator"] {
+        copy(&target.join("release").join(program), &plain.join(program))?;
+    }
+    Ok(plain.join("keywright"))
+}
+
+/// Writes the page and its plot; of a run that claims nothing, into `aside` in place of `docs`.
+fn write(found: &[Results], aside: &Path) -> Result<(), TaskError> {
+    let claims = found.iter().all(|results| results.not_a_claim.is_none());
+    let folder = if claims { Path::new("docs") } else { aside };
+    create_folder(&folder.join(PLOTS))?;
+    let rustc = output(std::process::Command::new("rustc").arg("--version"))?;
+    let commit = output(std::process::Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]));
+    let commit = commit.unwrap_or_else(|_| "unknown".into());
+    let origin = Origin { commit: commit.trim(), rustc: rustc.trim(), plot: &format!("{PLOTS}/{PLOT}") };
+    put(&folder.join(PAGE), &page::render(found, &origin))?;
+    put(&folder.join(PLOTS).join(PLOT), &plot::gates(found))?;
+    println!("{} states what came out", folder.join(PAGE).display());
+    Ok(())
+}
+
+fn create_folder(folder: &Path) -> Result<(), TaskError> {
+    fs::create_dir_all(folder).map_err(|source| TaskError::Io { attempt: format!("create {}", folder.display()), source })
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), TaskError> {
     fs::copy(from, to).map(drop).map_err(|source| TaskError::Io { attempt: format!("copy {} to {}", from.display(), to.display()), source })
+}
+
+fn put(path: &Path, text: &str) -> Result<(), TaskError> {
+    fs::write(path, text).map_err(|source| TaskError::Io { attempt: format!("write {}", path.display()), source })
+}
+
+fn remove(path: &Path) -> Result<(), TaskError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(TaskError::Io { attempt: format!("remove {}", path.display()), source })
+        }
+        _ => Ok(()),
+    }
 }

@@ -52,8 +52,14 @@ enum Command {
         #[command(subcommand)]
         action: cluster::Action,
     },
-    /// Measures the release build beside the Go reference plugin
-    Bench,
+    /// Measures the release build beside the Go reference plugin and other yardsticks, and writes docs/benchmarks.md
+    Bench {
+        /// Only these, without the page
+        #[arg(value_name = "BENCHMARK", value_parser = bench::BENCHES)]
+        only: Vec<String>,
+    },
+    /// Counts instructions per call of the release build under callgrind, beside an echo on the h2 crate
+    Instructions,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +73,8 @@ fn main() -> ExitCode {
             Command::Tools => tools(),
             Command::Fuzz { seconds } => fuzz::run(seconds),
             Command::Cluster { action } => cluster::run(action),
-            Command::Bench => bench::run(),
+            Command::Bench { only } => bench::run(&only),
+            Command::Instructions => bench::instructions(),
         });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
