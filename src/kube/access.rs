@@ -1,5 +1,7 @@
 //! Whom to ask and as whom: kubectl's options, one client, requests with a limit on time and size.
 
+mod connect;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +25,9 @@ const LARGEST: usize = 16 << 20;
 
 /// Largest answer to a patch: metadata of one object, which etcd limits to 1.5 MiB as a whole.
 const LARGEST_METADATA: usize = 4 << 20;
+
+const PROXY: &str =
+    "the kubeconfig (proxy-url) or the environment (HTTPS_PROXY) names a proxy, and the API server is only connected to directly";
 
 /// kubectl's options, and where each API server is.
 #[derive(Debug, Clone, Default)]
@@ -81,14 +86,16 @@ impl Access {
         Self::with(config)
     }
 
-    fn with(mut config: Config) -> Result<Self, KubeError> {
-        config.default_retry = false; // repeated by who knows what is repeated, and how often
+    fn with(config: Config) -> Result<Self, KubeError> {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let problem = |e| match e {
             ::kube::Error::Auth(e) => KubeError::Credentials(credentials(&e)),
             e => KubeError::Client { server: server.clone(), problem: chain(&e) },
         };
-        let client = ::kube::Client::try_from(config).map_err(problem)?;
+        if config.proxy_url.is_some() {
+            return Err(KubeError::Client { server, problem: PROXY.to_owned() });
+        }
+        let client = connect::client(&config).map_err(problem)?;
         Ok(Self { client, server, version: String::new() })
     }
 
@@ -268,6 +275,13 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_context_is_named() {
         assert_eq!(refused(&kubeconfig("https://127.0.0.1:1"), Some("there")).await, "the kubeconfig FILE: it has no context \"there\"");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_not_passed_by() {
+        let mut file: serde_json::Value = serde_json::from_str(&kubeconfig("https://127.0.0.1:1")).expect("JSON");
+        file["clusters"][0]["cluster"]["proxy-url"] = "http://user:hunter2@127.0.0.1:3128".into();
+        assert_eq!(refused(&file.to_string(), None).await, format!("connect to https://127.0.0.1:1: {PROXY}"));
     }
 
     #[tokio::test]

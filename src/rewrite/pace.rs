@@ -7,6 +7,12 @@ use std::time::{Duration, Instant};
 /// Answers that are looked at together. The second slowest of 20 is the 95th percentile.
 const WINDOW: usize = 20;
 
+/// In flight at first: what the API server bears is not known yet.
+const FIRST: usize = 8;
+
+/// Answers that take less than this part of the limit make room for more; between it and the limit things stay as they are.
+const FAST: u32 = 4;
+
 /// First wait before an object is tried again; doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
@@ -34,9 +40,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Begins with `most` at a time. `interval` lies between two starts; `latency` is what the 95th percentile may take.
+    /// At most `most` at a time, and fewer at first. `interval` lies between two starts; `latency` is what the 95th percentile may take.
     pub(super) fn new(most: usize, interval: Duration, latency: Duration, now: Instant) -> Self {
-        Self { most, at_a_time: most, interval, latency, next: now, window: Vec::with_capacity(WINDOW) }
+        Self { most, at_a_time: most.min(FIRST), interval, latency, next: now, window: Vec::with_capacity(WINDOW) }
     }
 
     pub(super) fn at_a_time(&self) -> usize {
@@ -61,18 +67,18 @@ impl Pace {
         }
     }
 
-    /// A request has ended as it should, after `took`. Slow answers halve what is in flight, fast ones add one again.
+    /// A request has ended as it should, after `took`. Slow answers halve what is in flight, fast ones add one.
     pub(super) fn answered(&mut self, took: Duration) {
         self.window.push(took);
         if self.window.len() < WINDOW {
             return;
         }
         self.window.sort_unstable();
-        let slow = self.window.iter().rev().nth(1).is_some_and(|second_slowest| *second_slowest > self.latency);
+        let second_slowest = self.window.iter().rev().nth(1).copied().unwrap_or_default();
         self.window.clear();
-        if slow {
+        if second_slowest > self.latency {
             self.halve();
-        } else {
+        } else if second_slowest < self.latency / FAST {
             self.at_a_time = self.most.min(self.at_a_time + 1);
         }
     }
@@ -145,6 +151,19 @@ mod tests {
         assert_eq!(pace.at_a_time(), 2);
         (0..20).for_each(|_| answers(&mut pace, 20, 0));
         assert_eq!(pace.at_a_time(), 8);
+    }
+
+    #[test]
+    fn more_are_in_flight_than_at_first_only_while_answers_are_far_from_slow() {
+        let now = Instant::now();
+        let mut pace = Pace::new(10, Duration::ZERO, 100 * MILLI, now);
+        assert_eq!(pace.at_a_time(), 8);
+        (0..20).for_each(|_| pace.answered(25 * MILLI));
+        assert_eq!(pace.at_a_time(), 8, "a quarter of the limit is not fast");
+        (0..20).for_each(|_| pace.answered(24 * MILLI));
+        assert_eq!(pace.at_a_time(), 9);
+        (0..5).for_each(|_| answers(&mut pace, 20, 0));
+        assert_eq!(pace.at_a_time(), 10, "never more than were asked for");
     }
 
     #[test]

@@ -30,7 +30,7 @@ const SHORT_PATIENCE: u32 = 3;
 /// How hard the API server may be asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Patches in flight, at most 256.
+    /// Patches in flight, at most 256. Eight at first, and more while answers take less than a quarter of `latency`.
     pub at_a_time: NonZeroUsize,
     /// Patches started per second.
     pub per_second: Option<NonZeroU32>,
@@ -43,10 +43,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Eight in flight, no limit per second, half of it when answers take more than a second (the goal that Kubernetes sets itself for
+    /// Up to 32 in flight: etcd then stores several with each write of its log, and an API server allows 200 changes at a time by itself.
+    /// No limit per second, half of it when answers take more than a second (the goal that Kubernetes sets itself for
     /// calls that change one object), ten attempts (about a minute: an API server's restart).
     fn default() -> Self {
-        let at_a_time = const { NonZeroUsize::new(8).expect("eight is not zero") };
+        let at_a_time = const { NonZeroUsize::new(32).expect("32 is not zero") };
         let attempts = const { NonZeroU32::new(10).expect("ten is not zero") };
         Self { at_a_time, per_second: None, latency: Duration::from_secs(1), attempts, dry_run: false }
     }

@@ -248,6 +248,7 @@ mod tests {
             health: Health::default(),
             wraps: Arc::new(crate::wraps::Wraps::new(std::path::Path::new("/nonexistent"))),
             node: None,
+            development: true,
         };
         let page = |path| admin.respond("GET", path).into_body();
         assert_eq!((page("/tokens").as_str(), page("/metrics").contains("keywright_token_")), ("", false));

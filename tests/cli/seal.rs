@@ -349,7 +349,7 @@ fn a_resealed_keyring_opens_with_the_new_secrets_only_and_holds_the_same_keys() 
 fn reseal_wants_every_slot_named_and_changes_nothing_when_it_fails() {
     let bench = Bench::with_passphrase();
     let before = bench.keyring();
-    bench.run(&["keyring", "reseal"]).fails(2, &["no slot was named", "--to-key-file, --to-credential, --to-passphrase"]);
+    bench.run(&["keyring", "reseal"]).fails(2, &["no slot was named", "--to-key-file, --to-credential, --to-token, --to-passphrase"]);
     write(&bench.path("short.key"), [9; 31], 0o400);
     write(&bench.path("open.key"), [9; 32], 0o444);
     write(&bench.path("other.key"), [9; 32], 0o400);
@@ -461,26 +461,30 @@ fn what_is_typed_at_once_after_the_prompt_is_not_shown() {
 #[test]
 fn every_line_of_the_documented_configuration_is_valid_when_it_is_switched_on() {
     let documented = include_str!("../../docs/config.toml");
-    // The tables about the cluster come last, and each is switched on as a whole.
-    let (single, tables) = documented.split_once("\n# Where the cluster is").expect("tables");
+    // The tables about tokens and the cluster come last, and each is switched on as a whole.
+    let (single, tables) = documented.split_once("\n# Tokens that hold KEKs").expect("tables");
     let off: Vec<&str> = single.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.contains(" = ")).collect();
     let names: Vec<&str> = off.iter().map(|line| line.split(' ').next().expect("key")).collect();
-    assert_eq!(names, ["node", "machine_bound", "key_file", "passphrase_credential", "gid", "allow_uids"]);
+    assert_eq!(names, ["node", "machine_bound", "key_file", "passphrase_credential", "token", "gid", "allow_uids"]);
     let credential = documented.lines().find(|line| line.starts_with("credential = ")).expect("line");
     let dir = folder();
     for on in off {
         let switched = documented.replace(&format!("# {on}"), on);
         // One seal at a time.
-        let replaces = on.starts_with("key_file") || on.starts_with("passphrase_credential");
+        let replaces = ["key_file", "passphrase_credential", "token"].iter().any(|other| on.starts_with(other));
         let file = dir.path().join("config.toml");
+        // A token that is named has a table.
+        let token = "[[token]]\nuri = \"pkcs11:token=kms;serial=0123456789abcdef\"\nmodule = \"/m.so\"\n";
+        let switched = if on.starts_with("token") { format!("{switched}\n{token}") } else { switched };
         write(&file, if replaces { switched.replace(credential, "") } else { switched }, 0o644);
         let read = run(&["status", "--config", text(&file)]);
         assert!(!read.err.contains("cannot read the configuration"), "{on}: {}", read.err);
         assert_eq!(read.code, 5, "the socket was looked for: {read:?}");
     }
     let tables = tables.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.starts_with('[') || line.contains(" = "));
-    let tables: Vec<&str> = tables.collect();
-    assert_eq!(tables.iter().filter(|line| line.starts_with('[')).copied().collect::<Vec<_>>().len(), 2, "{tables:?}");
+    // Of the two sources of a PIN one at a time.
+    let tables: Vec<&str> = tables.filter(|line| !line.starts_with("pin_file")).collect();
+    assert_eq!(tables.iter().filter(|line| line.starts_with('[')).copied().collect::<Vec<_>>().len(), 3, "{tables:?}");
     let file = dir.path().join("config.toml");
     write(&file, format!("{single}\n{}\n", tables.join("\n")), 0o644);
     assert_eq!(run(&["status", "--config", text(&file)]).code, 5, "the socket was looked for");

@@ -1,4 +1,4 @@
-//! A rewrite by StorageVersionMigrations. The API server is real; the test plays kube-controller-manager, well and badly.
+//! A rewrite by StorageVersionMigrations: with the real kube-controller-manager, and with the test in its place, well and badly.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keywright_testbed::api::Api;
 use keywright_testbed::apiserver::{ApiServer, TOKEN};
+use keywright_testbed::controllers::ControllerManager;
 use keywright_testbed::kubeconfig;
 use keywright_testbed::plugin::Plugin;
 use keywright_testbed::ran::Ran;
@@ -22,6 +23,8 @@ const OURS: &str = "keywright-configmaps";
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Controller {
     Absent,
+    /// Not played by the test, which is the rest of the cluster instead: see [`works_on`].
+    Real,
     /// Takes a migration up and never ends it.
     Slow,
     /// Ends each with a message that quotes a value.
@@ -50,14 +53,14 @@ fn controls(api: &Api, how: Controller) {
         let name = migration["metadata"]["name"].as_str().expect("a name");
         let status = format!("{MIGRATIONS}/{name}/status");
         let conditions = migration["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        if how == Controller::Absent || conditions.iter().any(|known| known["type"] != "Running") {
+        if matches!(how, Controller::Absent | Controller::Real) || conditions.iter().any(|known| known["type"] != "Running") {
             continue;
         }
         let running = condition("Running", "The migration is running");
         let _ =
             api.patch(&status, &json!({"status": {"resourceVersion": migration["metadata"]["resourceVersion"], "conditions": [running]}}));
         let end = match how {
-            Controller::Absent | Controller::Slow => continue,
+            Controller::Absent | Controller::Real | Controller::Slow => continue,
             Controller::Fails => condition("Failed", "1/2 not yet migrated: Secret \"s\" is invalid: data.v: Invalid value: \"hunter2\""),
             Controller::Lies => condition("Succeeded", "Migration completed"),
             Controller::Works => {
@@ -74,13 +77,30 @@ fn controls(api: &Api, how: Controller) {
     }
 }
 
+/// An object of each resource that changes all the time, as some do in a cluster at work. The real controller begins with a resource when its
+/// cache has seen a later change of it than the migration, or a bookmark; where nothing changes that is up to a minute, and with its waits in
+/// between, which double, up to three.
+const BUSY: [&str; 2] = ["/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"];
+
+fn works_on(api: &Api, round: u64) {
+    for path in BUSY {
+        let _ = api.patch(&format!("{path}/busy"), &json!({"metadata": {"annotations": {"round": round.to_string()}}}));
+    }
+}
+
 /// Runs `words` while the controller works and the API server is made to poll its plugin.
 fn run(stack: &Stack, words: &[String], how: Controller) -> Ran {
     let over = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            for round in 0.. {
+                if over.load(Ordering::SeqCst) {
+                    break;
+                }
                 let _ = stack.api().kms_ready();
+                if how == Controller::Real {
+                    works_on(stack.api(), round);
+                }
                 controls(stack.api(), how);
                 std::thread::sleep(Duration::from_millis(200));
             }
@@ -197,4 +217,51 @@ fn an_api_server_without_migrations_is_named_with_what_to_turn_on() {
     Ran::within(&mut command, LONG)
         .expect("it ends by itself")
         .fails(3, &["storagemigration.k8s.io", "--feature-gates=StorageVersionMigrator=true", "--via"]);
+}
+
+#[test]
+fn the_real_controller_brings_all_under_the_primary_and_says_what_a_policy_refused_it() {
+    let stack = Stack::start();
+    let _controllers = ControllerManager::start(tools(), &stack.server).expect("it starts");
+    for path in BUSY {
+        done(stack.api().create(path, &json!({"metadata": {"name": "busy"}})), "busy");
+    }
+    for number in 0..20 {
+        done(stack.api().create_secret(&format!("s{number}"), &[("v", &bytes(50, number))]), "secret");
+    }
+    let policy = json!({
+        "metadata": {"name": "no-updates"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["secrets"]}]},
+            "validations": [{"expression": "object.metadata.name != 's7'", "message": "it is kept as it is"}],
+        },
+    });
+    let admission = "/apis/admissionregistration.k8s.io/v1";
+    done(stack.api().create(&format!("{admission}/validatingadmissionpolicies"), &policy), "policy");
+    let binding = json!({"metadata": {"name": "no-updates"}, "spec": {"policyName": "no-updates", "validationActions": ["Deny"]}});
+    let bindings = format!("{admission}/validatingadmissionpolicybindings");
+    done(stack.api().create(&bindings, &binding), "binding");
+    let answers = |wanted: u16| {
+        keywright_testbed::wait::until("the policy to be as it should", SOON, || {
+            let patch = json!({"metadata": {"labels": {"a": "b"}}});
+            let answer = stack.api().patch("/api/v1/namespaces/default/secrets/s7?dryRun=All", &patch).map_err(|e| e.to_string())?;
+            if answer.status == wanted { Ok(()) } else { Err(answer.status.to_string()) }
+        })
+        .expect("it comes");
+    };
+    answers(422);
+
+    stack.promote();
+    let words = [stack.place(), stack.user("admin.conf", TOKEN), ["--output", "json"].map(str::to_owned).to_vec()].concat();
+    let refused = run(&stack, &words, Controller::Real);
+    assert!(refused.code == 4 && refused.out.contains("no-updates"), "{refused:?}");
+    let left = secrets(&refused)["failed"].clone();
+    assert!(left != 0, "{refused:?}");
+    done(stack.api().delete(&format!("{bindings}/no-updates")), "delete");
+    answers(200);
+    let all = run(&stack, &words, Controller::Real);
+    assert_eq!((all.code, &secrets(&all)["rewritten"]), (0, &left), "{all:?}");
+    assert_eq!(migrations(stack.api()), [json!(null); 0], "it was left behind");
+    stack.nothing_secret_was_printed();
 }

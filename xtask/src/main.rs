@@ -39,7 +39,7 @@ enum Command {
     Check,
     /// `check`, then `test`, whatever the first one said
     Ci,
-    /// Builds the Go programs that the tests need: etcd, kube-apiserver, their clients, and two of our own
+    /// Builds the Go programs that the tests need: etcd, kube-apiserver, kube-controller-manager, their clients, and two of our own
     Tools,
     /// Fuzzes every parser for a bounded time
     Fuzz {

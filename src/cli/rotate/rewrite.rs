@@ -70,8 +70,8 @@ enum Via {
 /// How hard the API server is asked, and how long it is waited for.
 #[derive(Args)]
 pub(super) struct Pace {
-    /// Patches in flight
-    #[arg(long, value_name = "NUMBER", default_value = "8")]
+    /// Most patches in flight; 8 at first, more while the API server answers fast, fewer when it is slow
+    #[arg(long, value_name = "NUMBER", default_value = "32")]
     at_a_time: NonZeroUsize,
     /// Most patches started per second [default: as many as are answered]
     #[arg(long, value_name = "NUMBER")]

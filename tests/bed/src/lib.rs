@@ -9,6 +9,7 @@
 //! | [`process`], [`log`] | a child process whose lines can be awaited and which dies with its owner |
 //! | [`scratch`] | folders and processes that are gone after the test, even when it was killed |
 //! | [`plugin`], [`etcd`], [`apiserver`] | the three servers |
+//! | [`controllers`] | kube-controller-manager, for one controller |
 //! | [`pki`] | certificates for TLS between them, good and bad ones |
 //! | [`encryption`], [`api`], [`metrics`], [`stored`] | the API server's configuration, its HTTPS API, its metrics, what it stores |
 //! | [`leak`] | looks for secret bytes in any of the forms in which they get printed |
@@ -23,6 +24,7 @@
 pub mod api;
 pub mod apiserver;
 pub mod cluster;
+pub mod controllers;
 pub mod encryption;
 pub mod error;
 pub mod etcd;
