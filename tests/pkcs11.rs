@@ -1,11 +1,18 @@
-//! Keys in real tokens. Each test is alone in a process: a module is configured by a variable that it reads when it is loaded.
+//! Keys in real tokens. Each test that loads a module is alone in a process: a module is configured by a variable that it reads when it is loaded.
+//! Those that run the built binary give it the variable.
 
+#[path = "pkcs11/badinput.rs"]
+mod badinput;
 #[path = "pkcs11/behind.rs"]
 mod behind;
+#[path = "pkcs11/commands.rs"]
+mod commands;
 #[path = "pkcs11/fake.rs"]
 mod fake;
 #[path = "pkcs11/keys.rs"]
 mod keys;
+#[path = "pkcs11/kill.rs"]
+mod kill;
 #[path = "pkcs11/loss.rs"]
 mod loss;
 #[path = "pkcs11/manage.rs"]
@@ -14,5 +21,9 @@ mod manage;
 mod many;
 #[path = "pkcs11/pin.rs"]
 mod pin;
+#[path = "pkcs11/place.rs"]
+mod place;
+#[path = "pkcs11/seal.rs"]
+mod seal;
 #[path = "pkcs11/support.rs"]
 mod support;

@@ -139,7 +139,9 @@ impl Client {
     /// Speaks over a stream that is connected.
     pub async fn over(stream: UnixStream, caller: Caller, timeout: Duration) -> Result<Self, ConnectError> {
         let pid = stream.peer_cred()?.pid();
-        let (sender, connection) = h2::client::Builder::new().enable_push(false).handshake(stream).await?;
+        // Answers are small frames that do not end their stream; with hundreds in flight h2's default budget for such frames ends the connection.
+        let handshake = h2::client::Builder::new().enable_push(false).data_frame_budget(16 << 20).handshake(stream);
+        let (sender, connection) = handshake.await?;
         // A connection that breaks fails every call on it; its own result would say nothing more.
         tokio::spawn(connection);
         Ok(Self { sender, caller, pid, timeout })

@@ -1,4 +1,4 @@
-//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots, a live scan, a rewrite; and the page
+//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots, a live scan, a rewrite, tokens; and the page
 //! that states what came out.
 
 mod page;
@@ -15,7 +15,7 @@ use page::Origin;
 use results::Results;
 
 /// All of them, each with gates of its own.
-pub(crate) const BENCHES: [&str; 6] = ["side_by_side", "keyring", "swaps", "snapshot", "live_scan", "rewrite"];
+pub(crate) const BENCHES: [&str; 7] = ["side_by_side", "keyring", "swaps", "snapshot", "live_scan", "rewrite", "tokens"];
 const PAGE: &str = "benchmarks.md";
 const PLOTS: &str = "benchmarks";
 const PLOT: &str = "gates.svg";

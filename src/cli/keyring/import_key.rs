@@ -70,9 +70,15 @@ fn take(arguments: &Arguments) -> Result<Answer, Failure> {
         return Err(Failure::new(Exit::Usage, ATTEMPTED, "a local key has no name to take it by", "Leave out `--provider local`."));
     };
     let at = KeyAt { token, label: arguments.key_label.clone(), id: arguments.id };
-    if let Some(version) = document.versions.iter().find(|v| v.in_token().is_some_and(|key| key.at == at)) {
-        let why = format!("it is the key of {} already", version.key_id);
-        return Err(Failure::new(Exit::Refused, ATTEMPTED, why, "Nothing was changed."));
+    let ids = [Some(at.id), arguments.mac_id];
+    let used = |other: &KeyAt| other.token == at.token && ids.contains(&Some(other.id));
+    let of_version = document.versions.iter().find(|version| {
+        version.in_token().is_some_and(|key| used(&key.at) || key.mac.is_some_and(|id| used(&KeyAt { id, ..key.at.clone() })))
+    });
+    let of_slot = document.slots.iter().filter_map(|slot| slot.token_key()).any(used);
+    if of_version.is_some() || of_slot {
+        let whose = of_version.map_or_else(|| "a slot of this keyring".to_owned(), |version| version.key_id.to_string());
+        return Err(Failure::new(Exit::Refused, ATTEMPTED, format!("it is the key of {whose} already"), "Nothing was changed."));
     }
     if let Some(staged) = rotation::staged(document) {
         let why = format!("{} is staged", staged.key_id);

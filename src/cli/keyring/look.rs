@@ -18,7 +18,7 @@ use crate::keyring::store::{self, Opened};
 pub(in crate::cli) fn read(target: &target::Arguments, named: &Named) -> Result<Opened, Failure> {
     let path = &named.source.path;
     store::read(path, &target.opener(named)?, &named.source.tokens)
-        .map_err(|e| Failure::new(Exit::Configuration, format!("open the keyring {}", path.display()), &e, advice::load(&e)))
+        .map_err(|e| Failure::new(advice::load_exit(&e), format!("open the keyring {}", path.display()), &e, advice::load(&e)))
 }
 
 pub(super) fn list(target: &target::Arguments) -> Result<(), Failure> {

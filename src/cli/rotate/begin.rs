@@ -33,6 +33,8 @@ impl InToken<'_> {
             return Ok(Outcome::Unchanged(staged.key_id));
         }
         let failed = |error: KekError| advice::refused(attempted(), &StepError::from(error));
+        // A token that cannot do it, or cannot be had, is left alone, and no attempt is on record for it.
+        changing.opened.tokens.mechanisms(&self.token, self.algorithm, true).map_err(|e| failed(e.into()))?;
         let drawn = Drawn::new(document.keyring, self.token.clone(), self.algorithm, self.iv, &OsEntropy).map_err(failed)?;
         document.attempts.extend(drawn.attempts(self.now));
         let what: Why = "attempt to make a key in a token"

@@ -44,6 +44,8 @@ struct Pool {
     out: usize,
     /// Most that may be borrowed.
     most: usize,
+    /// Those who wait for one.
+    waiting: usize,
 }
 
 impl Live {
@@ -72,7 +74,7 @@ impl Live {
             anchor,
             over: AtomicBool::new(false),
             sees_keys: AtomicBool::new(false),
-            pool: Mutex::new(Pool { idle: Vec::new(), out: 0, most }),
+            pool: Mutex::new(Pool { idle: Vec::new(), out: 0, most, waiting: 0 }),
             returned: Condvar::new(),
         })
     }
@@ -124,7 +126,9 @@ impl Live {
                 if left.is_zero() {
                     return Err(Failed::Returned { call: "C_OpenSession", rv: Rv::SESSION_COUNT });
                 }
+                pool.waiting += 1;
                 pool = self.returned.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
+                pool.waiting -= 1;
             }
             pool.out += 1;
             let idle = pool.idle.pop();
@@ -216,19 +220,22 @@ impl Borrowed<'_> {
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         let mut pool = self.live.pool();
-        let mut close = self.session.take();
-        // Under the lock, so that none is put back after `end` took them.
-        if self.keep
-            && !self.live.is_over()
-            && let Some(session) = close.take()
-        {
-            pool.idle.push(session);
+        if let Some(session) = self.session.take() {
+            // Under the lock, so that none is put back after `end` took them.
+            if self.keep && !self.live.is_over() {
+                pool.idle.push(session);
+            } else {
+                drop(pool);
+                self.inside.close(session);
+                pool = self.live.pool();
+            }
         }
+        pool.out -= 1;
+        let wake = pool.waiting > 0;
         drop(pool);
-        if let Some(session) = close {
-            self.inside.close(session);
+        // To wake nobody is a system call too.
+        if wake {
+            self.live.returned.notify_one();
         }
-        self.live.pool().out -= 1;
-        self.live.returned.notify_one();
     }
 }
