@@ -19,8 +19,12 @@ mod guide;
 mod health;
 #[path = "cluster/hold.rs"]
 mod hold;
+#[path = "cluster/home.rs"]
+mod home;
 #[path = "cluster/hook.rs"]
 mod hook;
+#[path = "cluster/hsm.rs"]
+mod hsm;
 #[path = "cluster/kms.rs"]
 mod kms;
 #[path = "cluster/late.rs"]

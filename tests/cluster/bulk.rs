@@ -12,7 +12,11 @@ const WRITERS: u64 = 8;
 #[test]
 fn two_thousand_secrets_are_written_by_several_writers_and_read_back_without_an_error() {
     // Not the shared one: the count in etcd is to be exact.
-    let mut stack = Stack::start();
+    two_thousand_secrets(&mut Stack::start());
+}
+
+/// On a stack where nobody else writes, and where each Secret has a value.
+pub(crate) fn two_thousand_secrets(stack: &mut Stack) {
     let before = stack.etcd.count("/registry/secrets/").expect("etcd answers");
     each_in_parallel(|number| {
         stack

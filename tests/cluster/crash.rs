@@ -38,9 +38,12 @@ impl Seen {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how much load there was is the record of the run")]
 fn a_plugin_killed_again_and_again_under_load_never_leads_to_a_wrong_answer_and_writes_resume() {
-    let mut stack = Stack::start();
+    the_plugin_is_killed_under_load(&mut Stack::start());
+}
+
+#[expect(clippy::print_stdout, reason = "how much load there was is the record of the run")]
+pub(crate) fn the_plugin_is_killed_under_load(stack: &mut Stack) {
     let seen = Seen::default();
     let api = stack.api().clone();
     let socket = stack.plugin.socket().to_owned();

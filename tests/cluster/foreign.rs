@@ -1,20 +1,21 @@
 //! A node that was set up with keys of its own.
 
-use std::path::Path;
-
 use keywright_testbed::apiserver::ApiServer;
-use keywright_testbed::plugin::Plugin;
-use keywright_testbed::scratch;
 
-use crate::stack::{KEYWRIGHT, MARKER, SOON, Stack, settings, tools};
+use crate::home::{Home, KeyIn};
+use crate::stack::{MARKER, SOON, Stack, settings, tools};
 
 #[test]
 fn a_node_with_other_keys_cannot_read_and_the_api_error_says_why() {
-    let stack = Stack::start();
+    another_node_cannot_read(&Stack::start(), KeyIn::Local);
+}
+
+/// The other node's KEK is there.
+pub(crate) fn another_node_cannot_read(stack: &Stack, key: KeyIn) {
     stack.api().create_secret("ours", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
 
-    let dir = scratch::folder("other").expect("a private folder");
-    let other = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the other plugin starts");
+    let home = Home::new(key);
+    let other = home.serve();
     assert_ne!(other.ready().expect("it is ready"), stack.key_id);
     let foreign = ApiServer::start_without_plugin(tools(), &stack.etcd, &settings(other.socket())).expect("the API server starts");
     foreign.kms_ready(SOON).expect("with its own plugin all is well");

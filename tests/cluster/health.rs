@@ -6,14 +6,22 @@ use crate::stack::{MARKER, SOON, Stack};
 
 #[test]
 fn readyz_follows_the_plugin_from_ok_to_failing_and_back() {
-    let mut stack = Stack::start();
-    stack.api().create_secret("kept", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
+    readyz_follows_the_plugin(&mut Stack::start());
+}
+
+#[test]
+fn the_api_server_counts_our_key_id_and_only_successful_calls() {
+    only_successful_calls_are_counted(Stack::shared());
+}
+
+pub(crate) fn readyz_follows_the_plugin(stack: &mut Stack) {
+    stack.api().create_secret("readable", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
 
     stack.kill_plugin();
     let words = stack.server.kms_failing(SOON).expect("it fails without its plugin");
     assert!(words.contains("kms-provider"), "{words}");
     // Nothing that is in the API server's memory needs the plugin.
-    assert_eq!(stack.api().secret("kept").expect("it is read")["value"], MARKER);
+    assert_eq!(stack.api().secret("readable").expect("it is read")["value"], MARKER);
 
     stack.start_plugin();
     stack.server.kms_ready(SOON).expect("it recovers with its plugin");
@@ -21,9 +29,7 @@ fn readyz_follows_the_plugin_from_ok_to_failing_and_back() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn the_api_server_counts_our_key_id_and_only_successful_calls() {
-    let stack = Stack::shared();
+pub(crate) fn only_successful_calls_are_counted(stack: &Stack) {
     stack.api().create_secret("counted", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
     let page = stack.api().metrics().expect("the metrics page is there");
     let written = metrics::find(

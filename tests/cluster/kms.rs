@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use keywright::protocol::v1beta1;
 use keywright::protocol::v1beta1::key_management_service_client::KeyManagementServiceClient as KeyManagementServiceClientV1;
 use keywright::protocol::v2::key_management_service_client::KeyManagementServiceClient;
-use keywright::protocol::v2::{DecryptRequest, EncryptRequest};
+use keywright::protocol::v2::{DecryptRequest, EncryptRequest, StatusRequest};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
@@ -27,6 +27,11 @@ impl Client {
     pub(crate) fn connect(socket: &Path) -> Result<Self, Status> {
         let (runtime, channel) = channel(socket)?;
         Ok(Self { runtime, grpc: KeyManagementServiceClient::new(channel) })
+    }
+
+    /// Asks for the primary's key_id.
+    pub(crate) fn status(&mut self) -> Result<String, Status> {
+        Ok(self.runtime.block_on(self.grpc.status(StatusRequest {}))?.into_inner().key_id)
     }
 
     /// Wraps; gives key_id and ciphertext.

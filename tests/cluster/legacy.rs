@@ -9,8 +9,9 @@ use keywright_testbed::etcd::Etcd;
 use keywright_testbed::leak;
 use keywright_testbed::stored::KmsValue;
 
+use crate::home::{Configured, KeyIn};
 use crate::kms;
-use crate::stack::{Configured, MARKER, PROVIDER, SOON, bytes, tools};
+use crate::stack::{MARKER, PROVIDER, SOON, bytes, tools};
 
 fn v1_server(etcd: &Etcd, socket: &Path) -> ApiServer {
     let settings = Settings::new(configuration(&[Provider::kms_v1(PROVIDER, socket)])).feature_gate("KMSv1=true");
@@ -19,7 +20,11 @@ fn v1_server(etcd: &Etcd, socket: &Path) -> ApiServer {
 
 #[test]
 fn a_kms_v1_api_server_writes_and_reads_over_a_path_socket_with_legacy_clients() {
-    let keywright = Configured::new("[kms]\nv1 = true\nlegacy_clients = true\n");
+    a_v1_api_server_writes_and_reads(KeyIn::Local);
+}
+
+pub(crate) fn a_v1_api_server_writes_and_reads(key: KeyIn) {
+    let keywright = Configured::with(key, "[kms]\nv1 = true\nlegacy_clients = true\n");
     let plugin = keywright.serve();
     let etcd = Etcd::start(tools()).expect("etcd starts");
     let mut server = v1_server(&etcd, plugin.socket());

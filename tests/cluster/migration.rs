@@ -28,7 +28,7 @@ const OTHER: [&str; 2] = [BEFORE, "From another KMS v2 plugin"];
 
 /// Keywright set up and running, with these lines under `[kms]`.
 fn settings(nodes: u8, encryption: Option<String>, kms: &str) -> Settings {
-    let made = crate::stack::Configured::new("");
+    let made = crate::home::Configured::new("");
     let keyring = std::fs::read(made.config.with_file_name("keyring")).expect("init made one");
     let config = format!(
         "keyring = \"/etc/keywright/keyring\"\nstate_dir = \"/var/lib/keywright\"\n[seal]\nkey_file = \"/etc/keywright/seal.key\"\n[socket]\npath = \"/run/keywright/kms.sock\"\n[kms]\n{kms}"

@@ -1,27 +1,24 @@
 //! Three nodes of one cluster: an API server and a plugin on each, one keyring, one etcd.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use keywright_testbed::apiserver::ApiServer;
 use keywright_testbed::etcd::Etcd;
 use keywright_testbed::plugin::Plugin;
-use keywright_testbed::scratch;
-use tempfile::TempDir;
 
-use crate::stack::{KEYWRIGHT, SOON, bytes, nothing_secret_printed_by, settings, sources, stored, tools};
+use crate::home::{Home, KeyIn};
+use crate::stack::{SOON, bytes, nothing_secret_printed_by, settings, sources, stored, tools};
 
 const NODES: u8 = 3;
 
 struct Node {
     server: ApiServer,
     plugin: Plugin,
-    _dir: TempDir,
+    _home: Home,
 }
 
-struct Trio {
+pub(crate) struct Trio {
     nodes: Vec<Node>,
     etcd: Etcd,
 }
@@ -29,24 +26,25 @@ struct Trio {
 /// Started once; the tests below only write and read.
 fn trio() -> &'static Trio {
     static TRIO: OnceLock<Trio> = OnceLock::new();
-    TRIO.get_or_init(|| {
+    TRIO.get_or_init(|| Trio::start(KeyIn::Local))
+}
+
+impl Trio {
+    pub(crate) fn start(key: KeyIn) -> Self {
         let etcd = Etcd::start(tools()).expect("etcd starts");
-        let first = scratch::folder("node").expect("a private folder");
-        let mut plugins = vec![(Plugin::dev(Path::new(KEYWRIGHT), first.path()).expect("the plugin starts"), first)];
+        let first = Home::new(key);
+        let mut plugins = vec![(first.serve(), first)];
         for _ in 1..NODES {
-            let dir = scratch::folder("node").expect("a private folder");
-            let copy = dir.path().join("keyring");
-            std::fs::copy(plugins[0].1.path().join("keyring"), &copy).expect("the keyring is copied");
-            std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o600)).expect("its mode can be set");
-            plugins.push((Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts"), dir));
+            let home = plugins[0].1.copy();
+            plugins.push((home.serve(), home));
         }
-        let nodes = plugins.into_iter().zip(1..).map(|((plugin, dir), number)| {
+        let nodes = plugins.into_iter().zip(1..).map(|((plugin, home), number)| {
             let server = ApiServer::start(tools(), &etcd, &settings(plugin.socket()).node(number)).expect("the API server starts");
             server.kms_ready(SOON).expect("the API server likes the plugin");
-            Node { server, plugin, _dir: dir }
+            Node { server, plugin, _home: home }
         });
-        Trio { nodes: nodes.collect(), etcd }
-    })
+        Self { nodes: nodes.collect(), etcd }
+    }
 }
 
 fn write_from_each(trio: &Trio, what: &str) {
@@ -58,7 +56,15 @@ fn write_from_each(trio: &Trio, what: &str) {
 
 #[test]
 fn each_node_reads_what_the_others_wrote() {
-    let trio = trio();
+    each_reads_what_the_others_wrote(trio());
+}
+
+#[test]
+fn etcd_shows_one_key_id_and_a_seed_of_each_node() {
+    one_key_id_and_three_seeds_are_stored(trio());
+}
+
+pub(crate) fn each_reads_what_the_others_wrote(trio: &Trio) {
     write_from_each(trio, "exchanged");
     for (node, reader) in trio.nodes.iter().zip(0..) {
         for writer in 0..u64::from(NODES) {
@@ -72,9 +78,7 @@ fn each_node_reads_what_the_others_wrote() {
     }
 }
 
-#[test]
-fn etcd_shows_one_key_id_and_a_seed_of_each_node() {
-    let trio = trio();
+pub(crate) fn one_key_id_and_three_seeds_are_stored(trio: &Trio) {
     write_from_each(trio, "seeds");
     let stored = stored(&trio.etcd);
     let written: Vec<_> = stored.into_iter().filter(|(key, _)| key.starts_with("/registry/secrets/default/seeds-")).collect();

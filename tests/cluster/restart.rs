@@ -1,18 +1,30 @@
 //! Start order, and what an API server with nothing in its memory can read.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use keywright_testbed::apiserver::ApiServer;
 use keywright_testbed::etcd::Etcd;
-use keywright_testbed::plugin::Plugin;
-use keywright_testbed::{scratch, wait};
+use keywright_testbed::wait;
 
-use crate::stack::{KEYWRIGHT, MARKER, SOON, Stack, bytes, nothing_secret_printed_by, settings, sources, stored, tools};
+use crate::home::Home;
+use crate::stack::{MARKER, SOON, Stack, bytes, nothing_secret_printed_by, settings, sources, stored, tools};
 
 #[test]
 fn an_api_server_that_starts_anew_reads_everything_that_was_written_before() {
-    let mut stack = Stack::start();
+    the_api_server_starts_anew(&mut Stack::start());
+}
+
+#[test]
+fn the_plugin_started_anew_opens_what_it_wrapped_before() {
+    the_plugin_starts_anew(&mut Stack::start());
+}
+
+#[test]
+fn writes_begin_to_work_when_the_plugin_starts_after_the_api_server() {
+    the_plugin_starts_late(&Home::local());
+}
+
+pub(crate) fn the_api_server_starts_anew(stack: &mut Stack) {
     for round in 0..3 {
         for number in 0..10 {
             let value = bytes(200, round * 10 + number);
@@ -32,9 +44,7 @@ fn an_api_server_that_starts_anew_reads_everything_that_was_written_before() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn the_plugin_started_anew_opens_what_it_wrapped_before() {
-    let mut stack = Stack::start();
+pub(crate) fn the_plugin_starts_anew(stack: &mut Stack) {
     stack.api().create_secret("kept", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
     let status = stack.plugin.stop(SOON).expect("it stops");
     assert!(status.success(), "{status}");
@@ -46,16 +56,14 @@ fn the_plugin_started_anew_opens_what_it_wrapped_before() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn writes_begin_to_work_when_the_plugin_starts_after_the_api_server() {
-    let dir = scratch::folder("keywright").expect("a private folder");
+pub(crate) fn the_plugin_starts_late(home: &Home) {
     let etcd = Etcd::start(tools()).expect("etcd starts");
-    let settings = settings(&dir.path().join("kms.sock"));
+    let settings = settings(&home.socket());
     let server = ApiServer::start_without_plugin(tools(), &etcd, &settings).expect("the API server starts");
     let refused = server.api().create_secret("early", &[("value", MARKER)]).expect("the API server answers");
     assert_eq!(refused.status, 500, "{}", refused.text);
 
-    let plugin = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
+    let plugin = home.serve();
     wait::until("a write that works", SOON, || {
         let answer = server.api().create_secret("late", &[("value", MARKER)]).map_err(|e| e.to_string())?;
         if answer.status == 201 { Ok(()) } else { Err(answer.text) }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeTo;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -14,18 +13,16 @@ use keywright_testbed::etcd::Etcd;
 use keywright_testbed::kubeconfig;
 use keywright_testbed::leak;
 use keywright_testbed::plugin::Plugin;
-use keywright_testbed::ran::Ran;
-use keywright_testbed::scratch;
 use keywright_testbed::stored::EncryptedObject;
 use keywright_testbed::tools::Tools;
-use tempfile::TempDir;
 
+use crate::home::Home;
 use crate::kms;
 
 /// The program under test.
 pub(crate) const KEYWRIGHT: &str = env!("CARGO_BIN_EXE_keywright");
 
-/// Which of [`Stack::place`] name the keyring alone.
+/// Which of [`Stack::place`] name the keyring alone, where it is in a development folder.
 pub(crate) const OF_KEYRING: RangeTo<usize> = ..3;
 
 /// The name of the provider in every EncryptionConfiguration here.
@@ -46,14 +43,14 @@ pub(crate) fn tools() -> &'static Tools {
     &TOOLS
 }
 
-/// etcd, a development plugin and an API server that uses it.
+/// etcd, a plugin and an API server that uses it.
 pub(crate) struct Stack {
     // In the order in which they are to be dropped.
     pub(crate) server: ApiServer,
     pub(crate) plugin: Plugin,
     pub(crate) etcd: Etcd,
     pub(crate) key_id: String,
-    dir: TempDir,
+    pub(crate) home: Home,
     /// What plugins that were killed had printed.
     printed: String,
 }
@@ -66,13 +63,21 @@ impl Stack {
 
     /// The same, with the API server's settings for the plugin's socket.
     pub(crate) fn start_with(settings: impl FnOnce(&Path) -> Settings) -> Self {
-        let dir = scratch::folder("keywright").expect("a private folder");
-        let plugin = Plugin::dev(Path::new(KEYWRIGHT), dir.path()).expect("the plugin starts");
+        Self::of_with(Home::local(), settings)
+    }
+
+    /// A fresh one with this keyring.
+    pub(crate) fn of(home: Home) -> Self {
+        Self::of_with(home, settings)
+    }
+
+    fn of_with(home: Home, settings: impl FnOnce(&Path) -> Settings) -> Self {
+        let plugin = home.serve();
         let etcd = Etcd::start(tools()).expect("etcd starts");
         let server = ApiServer::start(tools(), &etcd, &settings(plugin.socket())).expect("the API server starts");
         server.kms_ready(SOON).expect("the API server likes the plugin");
         let key_id = plugin.ready().expect("it was ready before");
-        Self { server, plugin, etcd, key_id, dir, printed: String::new() }
+        Self { server, plugin, etcd, key_id, home, printed: String::new() }
     }
 
     /// The one that tests share which only write and read.
@@ -88,12 +93,12 @@ impl Stack {
 
     /// The plugin's folder, for whatever a test leaves there.
     pub(crate) fn folder(&self) -> &Path {
-        self.dir.path()
+        self.home.folder()
     }
 
     /// The options that name its keyring, which are [`OF_KEYRING`], and its etcd.
     pub(crate) fn place(&self) -> Vec<String> {
-        ["--dev", "--dir", &self.folder().display().to_string(), "--endpoints", self.etcd.endpoint()].map(str::to_owned).to_vec()
+        [self.home.options(), vec!["--endpoints".to_owned(), self.etcd.endpoint().to_owned()]].concat()
     }
 
     /// The options that name its API server and who asks, by a kubeconfig `file` of its folder.
@@ -106,7 +111,7 @@ impl Stack {
     /// From here on everything that is stored is stale.
     pub(crate) fn promote(&self) {
         for step in ["begin", "promote"] {
-            Ran::of(Command::new(KEYWRIGHT).args(["rotate", step]).args(&self.place()[OF_KEYRING])).expect("it ends by itself").succeeds();
+            self.home.run(&["rotate", step]).succeeds();
         }
     }
 
@@ -124,7 +129,7 @@ impl Stack {
 
     /// Starts the plugin anew, on the same folder, and waits until its keys answer.
     pub(crate) fn start_plugin(&mut self) {
-        self.plugin = Plugin::dev(Path::new(KEYWRIGHT), self.dir.path()).expect("the plugin starts");
+        self.plugin = self.home.serve();
         assert_eq!(self.plugin.ready().expect("it is ready"), self.key_id, "another key_id after a restart");
     }
 
@@ -186,37 +191,4 @@ pub(crate) fn bytes(size: usize, salt: u64) -> Vec<u8> {
         state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes()[0]
     });
     MARKER.iter().copied().chain(noise).take(size).collect()
-}
-
-/// A file with a configuration for `serve --config`, its seal key and a first keyring made by `init`; see [`Configured`].
-pub(crate) struct Configured {
-    pub(crate) config: PathBuf,
-    pub(crate) socket: PathBuf,
-    _dir: TempDir,
-}
-
-impl Configured {
-    /// `tables` is added to the file, for example `[kms]` with its keys.
-    pub(crate) fn new(tables: &str) -> Self {
-        let dir = scratch::folder("keywright").expect("a private folder");
-        let path = |name: &str| dir.path().join(name);
-        let seal = path("seal.key");
-        std::fs::write(&seal, bytes(64, 1)).expect("the seal key can be written");
-        std::fs::set_permissions(&seal, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode can be set");
-        let (config, socket) = (path("config.toml"), path("kms.sock"));
-        let text = format!(
-            "keyring = {:?}\nstate_dir = {:?}\n[socket]\npath = {socket:?}\n[seal]\nkey_file = {seal:?}\n{tables}",
-            path("keyring"),
-            dir.path(),
-        );
-        std::fs::write(&config, text).expect("the configuration can be written");
-        let config_text = config.display().to_string();
-        keywright_testbed::process::output(KEYWRIGHT, &["init", "--config", &config_text]).expect("init makes a keyring");
-        Self { config, socket, _dir: dir }
-    }
-
-    /// Serves it.
-    pub(crate) fn serve(&self) -> Plugin {
-        Plugin::configured(Path::new(KEYWRIGHT), &self.config, &self.socket).expect("the plugin starts")
-    }
 }

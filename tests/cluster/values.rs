@@ -11,15 +11,41 @@ use keywright_testbed::stored::{EncryptedObject, KmsValue};
 use serde_json::json;
 use sha2::Sha256;
 
+use crate::home::KeyIn;
 use crate::kms;
 use crate::stack::{MARKER, PROVIDER, Stack, bytes, stored};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-#[test]
-fn a_secret_of_any_size_up_to_a_mebibyte_is_read_back_identical() {
-    let stack = Stack::shared();
+/// Makes each of them a test with a local KEK, on the stack that tests share; [`ALL`] is for a stack with another.
+macro_rules! checks {
+    ($($name:ident),* $(,)?) => {
+        mod local {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name(super::Stack::shared());
+                }
+            )*
+        }
+
+        pub(crate) const ALL: &[fn(&Stack)] = &[$($name),*];
+    };
+}
+
+checks!(
+    a_secret_of_any_size_up_to_a_mebibyte_is_read_back_identical,
+    a_secret_with_no_data_and_one_with_several_keys_of_a_mebibyte_together_are_read_back_identical,
+    a_changed_secret_is_read_back_as_changed_and_a_deleted_one_is_gone_from_etcd,
+    configmaps_are_read_back_identical,
+    a_list_of_secrets_shows_each_value_identical,
+    what_etcd_holds_begins_with_our_prefix_carries_our_key_id_and_shows_no_plaintext,
+    every_secret_and_configmap_in_etcd_is_under_our_key,
+    a_value_in_etcd_opens_with_the_seed_that_the_plugin_unwraps_and_only_under_its_own_key,
+);
+
+fn a_secret_of_any_size_up_to_a_mebibyte_is_read_back_identical(stack: &Stack) {
     for size in [0, 1, KIB, 64 * KIB, MIB] {
         let (name, value) = (format!("size-{size}"), bytes(size, 1));
         stack.api().create_secret(&name, &[("value", &value)]).and_then(|answer| answer.ok()).expect("it is written");
@@ -29,9 +55,7 @@ fn a_secret_of_any_size_up_to_a_mebibyte_is_read_back_identical() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn a_secret_with_no_data_and_one_with_several_keys_of_a_mebibyte_together_are_read_back_identical() {
-    let stack = Stack::shared();
+fn a_secret_with_no_data_and_one_with_several_keys_of_a_mebibyte_together_are_read_back_identical(stack: &Stack) {
     let parts: Vec<(String, Vec<u8>)> = (0..4).map(|part| (format!("part-{part}"), bytes(MIB / 4, part))).collect();
     let parts: Vec<(&str, &[u8])> = parts.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     for (name, data) in [("no-data", &[][..]), ("four-parts", &parts[..])] {
@@ -42,9 +66,7 @@ fn a_secret_with_no_data_and_one_with_several_keys_of_a_mebibyte_together_are_re
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn a_changed_secret_is_read_back_as_changed_and_a_deleted_one_is_gone_from_etcd() {
-    let stack = Stack::shared();
+fn a_changed_secret_is_read_back_as_changed_and_a_deleted_one_is_gone_from_etcd(stack: &Stack) {
     let path = "/api/v1/namespaces/default/secrets/changing";
     stack.api().create_secret("changing", &[("value", b"first")]).and_then(|answer| answer.ok()).expect("it is written");
     let changed = json!({"data": {"value": base64(MARKER)}});
@@ -55,9 +77,7 @@ fn a_changed_secret_is_read_back_as_changed_and_a_deleted_one_is_gone_from_etcd(
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn configmaps_are_read_back_identical() {
-    let stack = Stack::shared();
+fn configmaps_are_read_back_identical(stack: &Stack) {
     for size in [0, 1, KIB, MIB - KIB] {
         let (name, binary) = (format!("map-{size}"), base64(&bytes(size, 2)));
         let map = json!({
@@ -76,9 +96,7 @@ fn configmaps_are_read_back_identical() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn a_list_of_secrets_shows_each_value_identical() {
-    let stack = Stack::shared();
+fn a_list_of_secrets_shows_each_value_identical(stack: &Stack) {
     let names: Vec<String> = (0..20).map(|number| format!("listed-{number}")).collect();
     for (name, salt) in names.iter().zip(0..) {
         stack.api().create_secret(name, &[("value", &bytes(100, salt))]).and_then(|answer| answer.ok()).expect("it is written");
@@ -92,14 +110,17 @@ fn a_list_of_secrets_shows_each_value_identical() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn what_etcd_holds_begins_with_our_prefix_carries_our_key_id_and_shows_no_plaintext() {
-    let stack = Stack::shared();
+fn what_etcd_holds_begins_with_our_prefix_carries_our_key_id_and_shows_no_plaintext(stack: &Stack) {
     stack.api().create_secret("looked-at", &[("value", &bytes(KIB, 3))]).and_then(|answer| answer.ok()).expect("it is written");
     let map =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "looked-at"}, "data": {"text": "plaintext-marker-4Kd9"}});
     stack.api().create("/api/v1/namespaces/default/configmaps", &map).and_then(|answer| answer.ok()).expect("it is written");
 
+    // A local KEK wraps with 24 random bytes, a token with 12.
+    let envelope = match stack.home.key() {
+        KeyIn::Local => 104,
+        KeyIn::SoftHsm => 92,
+    };
     for key in ["/registry/secrets/default/looked-at", "/registry/configmaps/default/looked-at"] {
         let value = stack.etcd.value(key).expect("etcd has it");
         assert!(value.starts_with(b"k8s:enc:kms:v2:keywright:"), "{key} begins otherwise");
@@ -108,7 +129,7 @@ fn what_etcd_holds_begins_with_our_prefix_carries_our_key_id_and_shows_no_plaint
         let object = EncryptedObject::from_value(&value).expect("it can be read");
         assert_eq!(object.key_id, stack.key_id, "{key}");
         assert_eq!(object.source_type, 1, "a seed, not a key");
-        assert_eq!(object.source.len(), 104, "an envelope around 32 bytes");
+        assert_eq!(object.source.len(), envelope, "an envelope around 32 bytes");
         assert!(object.annotations.is_empty(), "{key} has annotations");
         assert_eq!(leak::found_in(&value, MARKER), [""; 0], "{key} shows the plaintext");
         // The object's own words are plaintext too.
@@ -117,9 +138,7 @@ fn what_etcd_holds_begins_with_our_prefix_carries_our_key_id_and_shows_no_plaint
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn every_secret_and_configmap_in_etcd_is_under_our_key() {
-    let stack = Stack::shared();
+fn every_secret_and_configmap_in_etcd_is_under_our_key(stack: &Stack) {
     stack.api().create_secret("one-of-all", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
     let stored = stored(&stack.etcd); // fails on a value that is not KMS v2
     assert!(stored.iter().any(|(key, _)| key == "/registry/secrets/default/one-of-all"));
@@ -133,9 +152,7 @@ fn every_secret_and_configmap_in_etcd_is_under_our_key() {
     stack.nothing_secret_was_printed();
 }
 
-#[test]
-fn a_value_in_etcd_opens_with_the_seed_that_the_plugin_unwraps_and_only_under_its_own_key() {
-    let stack = Stack::shared();
+fn a_value_in_etcd_opens_with_the_seed_that_the_plugin_unwraps_and_only_under_its_own_key(stack: &Stack) {
     stack.api().create_secret("opened", &[("value", MARKER)]).and_then(|answer| answer.ok()).expect("it is written");
     let key = "/registry/secrets/default/opened";
     let object = EncryptedObject::from_value(&stack.etcd.value(key).expect("etcd has it")).expect("it can be read");
