@@ -40,6 +40,8 @@ use socket::Socket;
 /// Who connects while the keyring is still loading waits this long in the queue of the socket before a call is answered `Unavailable`:
 /// most keyrings load in less, and a good answer a moment later serves better than a refusal and a retry.
 const PATIENCE: Duration = Duration::from_millis(25);
+/// How long a keyring that is being loaded when the plugin is to end may take: a local one takes milliseconds, a login in a token a second.
+const LOGIN: Duration = Duration::from_secs(3);
 /// How long what is not for callers stands back once the keys answer: on one core, threads and another socket cost the first answer some 3 % of its time.
 const CALLERS_FIRST: Duration = Duration::from_millis(3);
 
@@ -130,9 +132,14 @@ pub async fn serve(settings: Settings, log: Log, source: Source, announce: impl 
             None => loading.await,
         }
     };
+    tokio::pin!(loading);
     let keyring = tokio::select! {
-        loaded = loading => loaded.map_err(|e| ServeError::Stopped(format!("loading the keyring panicked: {e}")))??,
-        () = stop.wait() => return Ok(()),
+        loaded = &mut loading => loaded.map_err(|e| ServeError::Stopped(format!("loading the keyring panicked: {e}")))??,
+        () = stop.wait() => {
+            // A login that is cut off counts as a refused PIN: it is let end, if it ends.
+            let _ = tokio::time::timeout(LOGIN, loading).await;
+            return Ok(());
+        }
     };
     let ready = Ready { socket: settings.socket.path.clone(), key_id: keyring.primary_name().to_owned() };
     let (versions, generation) = (keyring.versions().len(), keyring.generation());

@@ -8,10 +8,12 @@ use thiserror::Error;
 use crate::durable::{self, WriteError};
 use crate::entropy::Entropy;
 use crate::key_id::KeyringId;
-use crate::keyring::Keyring;
+use crate::keyring::seal::SealError;
 use crate::keyring::seen::{Seen, SeenError};
-use crate::keyring::store::{self, LoadError};
-use crate::provider::pkcs11::Tokens;
+use crate::keyring::store::{self, LoadError, ProbeError};
+use crate::keyring::{Keyring, WrapError};
+use crate::provider::KekError;
+use crate::provider::pkcs11::{Tokens, Turn};
 use crate::unseal::{Seal, UnsealError};
 
 /// Where a keyring is.
@@ -50,6 +52,18 @@ pub enum SourceError {
         /// Loaded before.
         serving: KeyringId,
     },
+}
+
+impl SourceError {
+    /// Whether the same file may load later: a token is not there just now.
+    pub fn may_pass(&self) -> bool {
+        let token = match self {
+            Self::Load(LoadError::Seal(SealError::Kek(KekError::Token(error)))) => Some(error),
+            Self::Load(LoadError::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error))))) => Some(error),
+            _ => None,
+        };
+        token.is_some_and(|error| error.problem.turn() == Turn::Wait)
+    }
 }
 
 /// Which file stands at a path, and in which state; another value means that it is worth a look.

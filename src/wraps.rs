@@ -24,13 +24,18 @@ pub const MANY: u64 = 1 << 27;
 pub struct Wraps {
     path: PathBuf,
     state: Mutex<State>,
+    /// Held while the file is read or written.
+    file: Mutex<OnDisk>,
 }
 
+/// For each key: wraps so far, and up to where the file allows.
 #[derive(Default)]
-struct State {
-    /// For each key: wraps so far, and up to where the file allows.
-    counts: BTreeMap<KeyId, (u64, u64)>,
-    /// Whether the file was read; what it says is a beginning, for it was written ahead.
+struct State(BTreeMap<KeyId, (u64, u64)>);
+
+/// What is known of the file.
+#[derive(Default)]
+struct OnDisk {
+    /// Whether it was read; what it says is a beginning, for it was written ahead.
     read: bool,
     /// What keeps it from being read or written, said once.
     broken: Option<String>,
@@ -39,41 +44,60 @@ struct State {
 impl Wraps {
     /// Those that are kept in `state_dir`; nothing is read yet.
     pub fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join(NAME), state: Mutex::default() }
+        Self { path: state_dir.join(NAME), state: Mutex::default(), file: Mutex::default() }
     }
 
     /// Counts one wrap of `key_id`, which is about to be made. Blocks for a write of the file once in 10,000 times.
     ///
     /// A count that cannot be kept is logged and does not hold up the wrap: no key is near its limit so soon that an operator could not act.
     pub fn count(&self, key_id: KeyId) {
-        let mut state = self.state();
-        if !state.read {
-            state.read = true;
-            match self.read() {
-                Ok(counts) => state.counts = counts,
-                Err(cause) => state.broken(cause),
-            }
-        }
-        let (used, reserved) = state.counts.entry(key_id).or_default();
-        *used = used.saturating_add(1);
-        if *used <= *reserved {
+        if self.state().take(key_id) {
             return;
         }
-        *reserved = reserved.saturating_add(BLOCK);
-        let used = *used;
-        if used > MANY {
-            tracing::warn!(%key_id, wraps = used, limit = 1u64 << 32, "the key has wrapped very often: rotate it");
+        // One at a time, and without the counts locked: who shows them never waits for a disk.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(cause) = self.reserve(key_id, &mut file)
+            && file.broken.as_ref() != Some(&cause)
+        {
+            tracing::error!(cause, "how often keys in tokens wrap is not kept");
+            file.broken = Some(cause);
         }
-        let text = write(&state.counts);
-        match Writer::lock(&self.path).and_then(|writer| writer.replace(text.as_bytes())) {
-            Ok(()) => state.broken = None,
-            Err(error) => state.broken(error.to_string()),
+    }
+
+    /// Makes room for one more block of `key_id`, on disk first, and counts one wrap in it. What cannot be read is never written over.
+    fn reserve(&self, key_id: KeyId, file: &mut OnDisk) -> Result<(), String> {
+        if !file.read {
+            match self.read() {
+                Ok(counts) => {
+                    file.read = true;
+                    self.state().begin(counts);
+                }
+                Err(cause) => {
+                    self.state().add(key_id, 0);
+                    return Err(cause);
+                }
+            }
         }
+        // Somebody else may have made room meanwhile.
+        if self.state().take(key_id) {
+            return Ok(());
+        }
+        let mut counts = self.state().0.clone();
+        let (used, reserved) = counts.entry(key_id).or_default();
+        *reserved = (*used).max(*reserved).saturating_add(BLOCK);
+        if *used >= MANY {
+            tracing::warn!(%key_id, wraps = *used, limit = 1u64 << 32, "the key has wrapped very often: rotate it");
+        }
+        let written = Writer::lock(&self.path).and_then(|writer| writer.replace(write(&counts).as_bytes()));
+        self.state().add(key_id, if written.is_ok() { BLOCK } else { 0 });
+        written.map_err(|error| error.to_string())?;
+        file.broken = None;
+        Ok(())
     }
 
     /// Wraps so far by each key that was counted.
     pub fn counts(&self) -> Vec<(KeyId, u64)> {
-        self.state().counts.iter().map(|(key_id, (used, _))| (*key_id, *used)).collect()
+        self.state().0.iter().map(|(key_id, (used, _))| (*key_id, *used)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,10 +115,28 @@ impl Wraps {
 }
 
 impl State {
-    fn broken(&mut self, cause: String) {
-        if self.broken.as_ref() != Some(&cause) {
-            tracing::error!(cause, "how often keys in tokens wrap is not kept");
-            self.broken = Some(cause);
+    /// Counts one wrap, if the file allows it.
+    fn take(&mut self, key_id: KeyId) -> bool {
+        let Some((used, _)) = self.0.get_mut(&key_id).filter(|(used, reserved)| used < reserved) else { return false };
+        *used += 1;
+        true
+    }
+
+    /// Counts one wrap, of a block that the file allows now; of none, if it could not be written.
+    fn add(&mut self, key_id: KeyId, block: u64) {
+        let (used, reserved) = self.0.entry(key_id).or_default();
+        if block > 0 {
+            *reserved = (*used).max(*reserved).saturating_add(block);
+        }
+        *used = used.saturating_add(1);
+    }
+
+    /// What the file says comes before what was counted without it.
+    fn begin(&mut self, counts: BTreeMap<KeyId, (u64, u64)>) {
+        for (key_id, (used, reserved)) in counts {
+            let (counted, allowed) = self.0.entry(key_id).or_default();
+            *counted = counted.saturating_add(used);
+            *allowed = reserved;
         }
     }
 }

@@ -169,6 +169,8 @@ pub(super) struct Named {
     pub(super) dev: bool,
     /// Whether the configuration says that its credential is not lost with the machine.
     pub(super) credential_is_kept: bool,
+    /// Whether it does not say that its token is lost with the machine.
+    pub(super) token_is_kept: bool,
     /// The cluster that it is for.
     pub(super) cluster: Cluster,
 }
@@ -183,15 +185,18 @@ impl Place {
                 socket: folder.socket(),
                 dev: true,
                 credential_is_kept: false,
+                token_is_kept: true,
                 cluster: Cluster::default(),
             }),
             Self::Config(config) => {
                 let credential_is_kept = matches!(config.seal, Seal::Credential(_)) && !config.machine_bound;
+                let token_is_kept = !config.machine_bound;
                 Ok(Named {
                     source: config.source(Some(ask_pin)),
                     socket: config.serve.socket.path,
                     dev: false,
                     credential_is_kept,
+                    token_is_kept,
                     cluster: config.cluster,
                 })
             }

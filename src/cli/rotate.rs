@@ -287,7 +287,11 @@ fn take(named: &Named, openers: &[Opener], request: &Request<'_>) -> Result<Answ
     }
     if step == Step::Destroy {
         // Last, when nothing else can refuse. Should the write below fail, the next destroy finds no key and goes on.
-        destroy_in_token(&changing.opened, key_id, &attempted)?;
+        if !destroy_in_token(&changing.opened, key_id, &attempted)? {
+            let warning =
+                "the token had no such key, so nothing was destroyed in it: that was done before, or the key has another name there by now";
+            warn(&mut answer, warning);
+        }
     }
     changing.commit(&named.source.path, openers, now, what, &OsEntropy).map_err(changed)?;
     if in_no_export {
@@ -308,19 +312,20 @@ fn would_begin(token: &TokenName) -> Answer {
     Answer { text: output::pairs([("step", "begin".to_owned()), ("result", result)]), json }
 }
 
-/// Has the token destroy the key of a version that is being destroyed. One that is gone already was destroyed by a command that did not come to
+/// Has the token destroy the key of a version that is being destroyed; whether it had it. One that is gone already was destroyed by a command that did not come to
 /// its end.
-fn destroy_in_token(opened: &Opened, key_id: KeyId, attempted: &dyn Fn() -> String) -> Result<(), Failure> {
+fn destroy_in_token(opened: &Opened, key_id: KeyId, attempted: &dyn Fn() -> String) -> Result<bool, Failure> {
     let version = opened.document.versions.iter().find(|v| v.key_id == key_id);
-    let Some(key) = version.and_then(VersionRecord::in_token) else { return Ok(()) };
+    let Some(key) = version.and_then(VersionRecord::in_token) else { return Ok(true) };
+    let mut there = true;
     let mac = key.mac.map(|id| (KeyAt { id, ..key.at.clone() }, KeyKind::Mac));
     for (at, kind) in [(key.at.clone(), KeyKind::Cipher)].into_iter().chain(mac) {
         match opened.tokens.destroy_key(&at, kind) {
-            Err(error) if error.is_no_key() => {}
+            Err(error) if error.is_no_key() => there = false,
             outcome => outcome.map_err(|e| advice::refused(attempted(), &StepError::from(KekError::from(e))))?,
         }
     }
-    Ok(())
+    Ok(there)
 }
 
 fn warn(answer: &mut Answer, warning: &str) {

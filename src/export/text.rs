@@ -34,7 +34,7 @@ pub(super) fn write(opened: &Opened) -> Result<SecretBytes, KekError> {
     let mut out = SecretBytes::with_capacity(public);
     let mut head = format!(
         "{MAGIC}{}\n{WARNING}\nkeyring {}\ngeneration {}\nhold {}\nnodes",
-        document.format(),
+        document.format_without_slots(),
         document.keyring,
         document.generation,
         document.hold.as_secs()

@@ -173,9 +173,13 @@ impl Document {
 
     /// The number of the format that it is written in: 2 if it names a token, else 1.
     pub fn format(&self) -> u32 {
-        let tokens = self.versions.iter().any(|version| matches!(version.home, Home::Token(_)))
-            || self.slots.iter().any(|slot| slot.token_key().is_some())
-            || !self.attempts.is_empty();
+        let slot = self.slots.iter().any(|slot| slot.token_key().is_some());
+        if slot { 2 } else { self.format_without_slots() }
+    }
+
+    /// The same for an export, which has the versions and no slot.
+    pub fn format_without_slots(&self) -> u32 {
+        let tokens = self.versions.iter().any(|version| version.in_token().is_some()) || !self.attempts.is_empty();
         if tokens { 2 } else { 1 }
     }
 

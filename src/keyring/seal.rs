@@ -8,7 +8,7 @@ mod token;
 
 pub use crate::stretch::Cost;
 pub use slot::{Slot, SlotKind, is_credential_name};
-pub use token::TokenOpener;
+pub use token::{TokenOpener, token_label};
 
 use hkdf::Hkdf;
 use sha2::Sha256;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -18,11 +19,14 @@ use crate::envelope::{Header, Purpose};
 use crate::key_id::KeyId;
 use crate::ownership::{self, OwnershipError};
 use crate::provider::local::LocalKek;
-use crate::provider::pkcs11::{TokenError, Tokens};
+use crate::provider::pkcs11::{Problem, TokenError, TokenKek, Tokens};
 use crate::provider::{Kek, KekError};
 
 /// Largest keyring file that is read, in bytes: some 10,000 versions.
 pub const MAX_FILE: u64 = 8 << 20;
+
+/// A token that works proves a key in less, its module's start, a login and the hash of a PIN among it.
+const IN_TIME: Duration = Duration::from_secs(10);
 
 /// Why a keyring did not load. Nothing is changed on any of these.
 #[derive(Debug, Error)]
@@ -282,7 +286,7 @@ fn prove_version(record: &VersionRecord, opened: &Opened, away: &mut Vec<(KeyId,
             }
             Home::Token(key) => {
                 let kek = opened.tokens.kek(create::key_spec(key, record.algorithm, Some(subject.proof(&record.canary))));
-                match kek.prove() {
+                match prove_in_time(&kek, away) {
                     Err(KekError::Token(error)) if !error.is_wrong_key() => away.push((key_id, *error)),
                     outcome => outcome.map_err(broken)?,
                 }
@@ -299,6 +303,23 @@ fn prove_version(record: &VersionRecord, opened: &Opened, away: &mut Vec<(KeyId,
         StateLabel::Destroyed => State::Destroyed,
     };
     Ok(KeyVersion::new(Header { algorithm: record.algorithm, key_id }, &name, state))
+}
+
+/// Has the token prove `kek`, and waits no longer than a token that works may take; one that hung in this load already is not asked again.
+fn prove_in_time(kek: &Arc<TokenKek>, away: &[(KeyId, TokenError)]) -> Result<(), KekError> {
+    let token = &kek.spec().at.token;
+    let hung = || TokenError { token: token.clone(), attempt: "prove the key", problem: Problem::Hung };
+    if away.iter().any(|(_, error)| error.problem == Problem::Hung && error.token == *token) {
+        return Err(hung().into());
+    }
+    let Some(waits) = kek.waits() else { return kek.prove() };
+    let (answered, answer) = std::sync::mpsc::channel();
+    let asked = kek.clone();
+    let _interest = waits.workers.submit(move || {
+        // Nobody may be left who waits for it.
+        let _ = answered.send(asked.prove());
+    });
+    answer.recv_timeout(IN_TIME).unwrap_or_else(|_| Err(hung().into()))
 }
 
 /// Wraps 32 random bytes as a request would; the wrap proves itself by unwrapping them again.

@@ -14,6 +14,9 @@ use crate::source::{Identity, Source};
 /// Between two looks; Status shows a change within a second.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Before a keyring whose token did not answer is loaded again.
+const AGAIN: Duration = Duration::from_secs(3);
+
 /// A load that takes longer waits for a token that does not answer.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -56,8 +59,17 @@ pub(super) async fn watch(source: Arc<Source>, snapshots: Snapshots, alarm: Alar
                 }
             }
             Ok(Err(error)) => {
-                alarm.raise(error.to_string());
-                tracing::error!(cause = %error, "the keyring file did not load; the one loaded before goes on serving");
+                let cause = error.to_string();
+                // Said once where it is tried again: a token is asked until it answers.
+                let news = !error.may_pass() || alarm.cause().as_ref() != Some(&cause);
+                alarm.raise(cause.clone());
+                if news {
+                    tracing::error!(cause, "the keyring file did not load; the one loaded before goes on serving");
+                }
+                if error.may_pass() {
+                    loaded = None;
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
             Err(panic) => {
                 alarm.raise("loading the keyring panicked".into());

@@ -69,7 +69,20 @@ fn what_looks_changes_nothing_and_has_a_fixed_shape() {
     let place = Place::configured("", &["--hold", "2h"]);
     place.run(&["rotate", "begin"]).succeeds();
     let before = place.bytes();
-    let version = ["algorithm", "changed", "created", "exported", "key_id", "key_id_sha256", "provider", "state", "verified", "version"];
+    let version = [
+        "algorithm",
+        "changed",
+        "created",
+        "exported",
+        "iv",
+        "key_id",
+        "key_id_sha256",
+        "provider",
+        "state",
+        "token_key",
+        "verified",
+        "version",
+    ];
     let list = place.json(&["keyring", "list"]);
     let states: Vec<&str> = list.as_array().expect("a list").iter().map(|v| v["state"].as_str().expect("text")).collect();
     assert_eq!(states, ["primary", "staged"]);
@@ -79,7 +92,7 @@ fn what_looks_changes_nothing_and_has_a_fixed_shape() {
     assert_eq!((status["stage"].as_str(), &status["holds"]), (Some("export"), &serde_json::json!([])));
     assert_eq!((&status["generation"], &status["hold_seconds"], &status["versions"]), (&2.into(), &7200.into(), &list));
     let show = place.json(&["keyring", "show"]);
-    assert_eq!(keys(&show), ["file", "generation", "history", "hold_seconds", "keyring", "nodes", "slots", "versions"]);
+    assert_eq!(keys(&show), ["file", "generation", "history", "hold_seconds", "keyring", "nodes", "slots", "tokens", "versions"]);
     let verify = place.json(&["keyring", "verify"]);
     assert_eq!((&verify["authentic"], &verify["keys_proved"], &verify["generation"]), (&true.into(), &2.into(), &2.into()));
     assert_eq!(place.bytes(), before);

@@ -11,7 +11,7 @@ use super::super::output::{self, Answer};
 use super::super::rotate::check_seen;
 use super::super::{advice, target};
 use crate::entropy::OsEntropy;
-use crate::keyring::create::{Drawn, NewKey};
+use crate::keyring::create::{self, Drawn, NewKey};
 use crate::keyring::document::{InToken, Time, Why};
 use crate::keyring::rotation::{self, Outcome, StepError};
 use crate::keyring::store::Changing;
@@ -79,6 +79,11 @@ fn take(arguments: &Arguments) -> Result<Answer, Failure> {
     if of_version.is_some() || of_slot {
         let whose = of_version.map_or_else(|| "a slot of this keyring".to_owned(), |version| version.key_id.to_string());
         return Err(Failure::new(Exit::Refused, ATTEMPTED, format!("it is the key of {whose} already"), "Nothing was changed."));
+    }
+    // What is ours is known by its label: another keyring would lose its key when this one destroys it.
+    if at.label.starts_with("keywright-") && at.label != create::token_label(document.keyring) {
+        let next = "Have the token make a key, or import one with a label of its own. Nothing was changed.";
+        return Err(Failure::new(Exit::Refused, ATTEMPTED, "its label says that it is another keyring's, or of a slot", next));
     }
     if let Some(staged) = rotation::staged(document) {
         let why = format!("{} is staged", staged.key_id);

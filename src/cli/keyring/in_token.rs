@@ -6,6 +6,7 @@ use super::super::output::{self, Answer};
 use super::super::place::Named;
 use crate::keyring::create;
 use crate::keyring::document::StateLabel;
+use crate::keyring::seal;
 use crate::keyring::store::Opened;
 use crate::provider::pkcs11::latch::{self, Latched};
 use crate::provider::pkcs11::{KeyAt, KeyFacts, KeyKind, TokenError, TokenName};
@@ -64,13 +65,15 @@ fn orphans(opened: &Opened, known: &[(KeyAt, KeyKind, String)]) -> Vec<(KeyAt, S
     tokens.sort();
     tokens.dedup();
     for token in tokens {
-        let label = create::token_label(document.keyring);
-        // A token that does not answer is told of with its keys.
-        let Ok(listed) = opened.tokens.list(token, &label) else { continue };
-        let of_label =
-            listed.into_iter().filter_map(|key| Some(KeyAt { token: token.clone(), label: label.clone(), id: key.id.try_into().ok()? }));
-        let of_nothing = of_label.filter(|at| known.iter().all(|(known, ..)| known != at));
-        found.extend(of_nothing.map(|at| (at, "there, and of no version".to_owned())));
+        for label in [create::token_label(document.keyring), seal::token_label(document.keyring)] {
+            // A token that does not answer is told of with its keys.
+            let Ok(listed) = opened.tokens.list(token, &label) else { continue };
+            let of_label = listed
+                .into_iter()
+                .filter_map(|key| Some(KeyAt { token: token.clone(), label: label.clone(), id: key.id.try_into().ok()? }));
+            let of_nothing = of_label.filter(|at| known.iter().all(|(known, ..)| known != at));
+            found.extend(of_nothing.map(|at| (at, "there, and of no version or slot".to_owned())));
+        }
     }
     for attempt in &document.attempts {
         if found.iter().all(|(at, _)| *at != attempt.key) {

@@ -78,7 +78,12 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
         let next = "Name every slot it is to have: --to-key-file, --to-credential, --to-token, --to-passphrase.";
         return Err(Failure::new(Exit::Usage, attempted, "no slot was named", next));
     }
-    if !named.credential_is_kept && openers.iter().all(|opener| matches!(opener, Opener::Credential(..))) {
+    let may_be_lost = |opener: &Opener| match opener {
+        Opener::Credential(..) => !named.credential_is_kept,
+        Opener::Token(_) => !named.token_is_kept,
+        _ => false,
+    };
+    if openers.iter().all(may_be_lost) {
         let why = "a credential may be lost with this machine, and nothing else would open the keyring";
         let next =
             "Add --to-passphrase or --to-key-file FILE; or say `machine_bound = false` in [seal] if you keep the credential elsewhere too.";
@@ -92,8 +97,11 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
     let mut changing = Changing::begin(&named.source.path, &old, &named.source.tokens).map_err(changed)?;
     check_seen(&named, &changing, &|| attempted.to_owned())?;
     let opened = &mut changing.opened;
-    opened.keys =
-        create::change_root(&mut opened.document, &opened.keys, &openers, &OsEntropy).map_err(|e| changed(ChangeError::Load(e.into())))?;
+    // A token would make a key for it, and a plan makes nothing.
+    if !arguments.dry_run || openers.iter().all(|opener| !matches!(opener, Opener::Token(_))) {
+        opened.keys = create::change_root(&mut opened.document, &opened.keys, &openers, &OsEntropy)
+            .map_err(|e| changed(ChangeError::Load(e.into())))?;
+    }
     let kinds: Vec<String> = openers.iter().map(|opener: &Opener| opener.kind().to_string()).collect();
     if !arguments.dry_run {
         let what: Why = "reseal".parse().map_err(|()| Failure::new(Exit::Unexpected, attempted, "no name", "Please report it."))?;

@@ -97,3 +97,18 @@ fn a_destroyed_version_in_a_token_still_says_where_its_key_was() {
     let read = Document::parse(&text).expect("parses");
     assert_eq!(read.versions[0].in_token().map(|key| &key.at), Some(&key(1)));
 }
+
+#[test]
+fn an_export_has_no_slots_and_is_of_the_format_of_the_rest() {
+    let (mut document, _) = document_with(StateLabel::Retired);
+    document.slots = vec![
+        Slot::read({
+            let line = format!("pkcs11 {} {}", key(9), "5a".repeat(60));
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let mut words = words.leak().iter().map(String::as_str);
+            move || words.next()
+        })
+        .expect("a slot"),
+    ];
+    assert_eq!((document.format(), document.format_without_slots()), (2, 1));
+}

@@ -11,6 +11,11 @@ use crate::provider::pkcs11::{IvFrom, KeyAt, KeySpec, TokenKek, TokenName, Token
 use crate::provider::{Kek, KekError};
 use crate::secret::SecretKey;
 
+/// CKA_LABEL of the keys of a keyring's slots.
+pub fn token_label(keyring: KeyringId) -> String {
+    format!("keywright-seal-{keyring}")
+}
+
 /// Opens and makes slots of one token.
 #[derive(Clone)]
 pub struct TokenOpener {
@@ -25,7 +30,7 @@ impl TokenOpener {
     pub(super) fn make_key(&self, keyring: KeyringId, entropy: &dyn Entropy) -> Result<KeyAt, SealError> {
         let mut id = [0; 16];
         entropy.fill(&mut id).map_err(KekError::from)?;
-        let key = KeyAt { token: self.name.clone(), label: format!("keywright-seal-{keyring}"), id };
+        let key = KeyAt { token: self.name.clone(), label: token_label(keyring), id };
         self.tokens.create_key(&Self::spec(&key)).map_err(KekError::from)?;
         Ok(key)
     }

@@ -197,7 +197,8 @@ impl Connection {
     fn log_in(&self, inside: &Inside<'_>, number: u64) -> Result<Live, TokenError> {
         let (slot, info) = self.find_slot(inside)?;
         let most = self.access.workers.threads();
-        let log_in = |anchor| log_in(inside, anchor, &info, &*self.access.pins);
+        let again = || self.find_slot(inside).ok().map(|(_, info)| info);
+        let log_in = |anchor| log_in(inside, anchor, &info, &*self.access.pins, &again);
         Live::new(inside, (slot, &info), (number, self.owner), most, log_in).map_err(|e| match e {
             LoginError::Failed(failed) => self.error("log in", failed.into()),
             LoginError::Problem(problem) => self.error("log in", problem),

@@ -155,9 +155,13 @@ impl TokenKek {
                 if from == IvFrom::Host {
                     entropy.fill(&mut iv).map_err(Stop::Entropy)?;
                 }
+                let chosen = iv;
                 let sealed = inside
                     .encrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, plaintext, expected)
                     .map_err(|e| meaning(e, Use::Gcm))?;
+                if from == IvFrom::Host && iv != chosen {
+                    return Err(Stop::Problem(Problem::Iv("it took another one than it was given")));
+                }
                 if from == IvFrom::Token {
                     self.ivs.admit(&iv).map_err(|why| Stop::Problem(Problem::Iv(why)))?;
                 }
@@ -186,7 +190,13 @@ impl TokenKek {
         match self.spec.algorithm {
             Algorithm::Aes256Gcm => {
                 let mut iv: [u8; 12] = nonce.try_into().map_err(|_| Stop::Authentication)?;
-                inside.decrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, sealed).map_err(|e| meaning(e, Use::Gcm))
+                let opened =
+                    inside.decrypt(number, found.key, &mut Cipher::Gcm { iv: &mut iv, aad }, sealed).map_err(|e| meaning(e, Use::Gcm))?;
+                // As long as it was: its length is not the module's word to give.
+                if opened.len() + self.spec.algorithm.tag_len() == sealed.len() {
+                    return Ok(opened);
+                }
+                Err(Stop::Problem(Problem::Odd { call: "C_Decrypt", what: "a plaintext of another length" }))
             }
             Algorithm::Aes256CbcHmacSha256 => {
                 let mut iv: [u8; 16] = nonce.try_into().map_err(|_| Stop::Authentication)?;

@@ -43,7 +43,15 @@ impl From<Failed> for LoginError {
 }
 
 /// Logs in by the session `anchor`, unless the process is logged in already.
-pub(super) fn log_in(inside: &Inside<'_>, anchor: Session, info: &TokenInfo, pins: &dyn PinSource) -> Result<(), LoginError> {
+///
+/// `again`: what the token says of itself afterwards.
+pub(super) fn log_in(
+    inside: &Inside<'_>,
+    anchor: Session,
+    info: &TokenInfo,
+    pins: &dyn PinSource,
+    again: &dyn Fn() -> Option<TokenInfo>,
+) -> Result<(), LoginError> {
     if !info.wants_login() || inside.is_logged_in(anchor)? {
         return Ok(());
     }
@@ -76,6 +84,8 @@ pub(super) fn log_in(inside: &Inside<'_>, anchor: Session, info: &TokenInfo, pin
                     attempt.undecided();
                     return Err(LoginError::Problem(Problem::PinExpired));
                 }
+                // A token that fails otherwise said nothing of the PIN, unless it counts a wrong one now.
+                _ if !info.counts_wrong() && again().is_some_and(|info| info.counts_wrong()) => Problem::PinRejected,
                 _ => {
                     attempt.undecided();
                     return Err(LoginError::Failed(failed));

@@ -70,6 +70,11 @@ impl TokenInfo {
         self.has(sys::CKF_USER_PIN_LOCKED)
     }
 
+    /// Whether a wrong PIN was given since the last good one.
+    pub(crate) fn counts_wrong(&self) -> bool {
+        self.has(sys::CKF_USER_PIN_COUNT_LOW) || self.few_tries() || self.pin_locked()
+    }
+
     /// Whether the next wrong PIN locks the token. CKF_USER_PIN_COUNT_LOW is no such word: it stands after one wrong PIN (PKCS#11 v2.40, table 11),
     /// and would keep the right one out for ever.
     pub(crate) fn few_tries(&self) -> bool {
