@@ -84,7 +84,7 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
         _ => false,
     };
     if openers.iter().all(may_be_lost) {
-        let why = "a credential may be lost with this machine, and nothing else would open the keyring";
+        let why = "what it is to be sealed by may be lost with this machine, and nothing else would open the keyring";
         let next =
             "Add --to-passphrase or --to-key-file FILE; or say `machine_bound = false` in [seal] if you keep the credential elsewhere too.";
         return Err(Failure::new(Exit::Refused, attempted, why, next));
