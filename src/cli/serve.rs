@@ -58,13 +58,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| unexpected("start the runtime", e))?;
-    let path = source.path.clone();
+    let (path, tokens) = (source.path.clone(), source.tokens.names().next().is_some());
     let announce = {
         let settings = settings.clone();
         move |ready: &Ready| print(&announcement(ready, &settings, dev))
     };
     let outcome = runtime.block_on(server::serve(settings, log, source, announce));
-    if matches!(outcome, Err(ServeError::Hung(_))) {
+    // A call that hangs in a module, or what a module does at the end of a process, holds nobody up.
+    if tokens {
         hardening::end_within(HUNG_END);
     }
     // A load that hangs in the module of a token is not waited for.
