@@ -3,7 +3,7 @@
 use keywright_testbed::tokens::{Fake, Guarded, Hsm, Token};
 use keywright_testbed::wait;
 
-use crate::place::{Place, SOON, folder, ids, objects, table};
+use crate::place::{Place, SOON, folder, ids, objects, table, write};
 
 /// `[seal]` by this token.
 fn by(token: &Token) -> String {
@@ -36,6 +36,23 @@ fn a_keyring_of_local_keys_is_made_opened_and_served_by_a_key_in_a_token() {
 }
 
 #[test]
+fn an_export_of_a_keyring_of_local_keys_that_a_token_opens_is_read_where_there_is_no_token() {
+    let dir = folder();
+    let token = Hsm::softhsm(dir.path()).expect("module").token("one", "12345678").expect("token");
+    let place = Place::sealed(&[&token], &by(&token));
+    place.init(&[]);
+    write(&place.dir().join("words"), "eleven lilac otters juggle quietly\n", 0o600);
+    let file = |name: &str| place.dir().join(name).display().to_string();
+    let (words, export) = (file("words"), file("keyring.age"));
+    let made = place.json(&["keyring", "export", "--passphrase-file", &words, "--output-file", &export]);
+    let digest = made["digest"].as_str().expect("text").to_owned();
+    let node = Place::new(&[]);
+    node.json(&["keyring", "import", &export, "--passphrase-file", &words, "--digest", &digest]);
+    assert_eq!(node.key_ids(), place.key_ids());
+    assert_eq!(node.json(&["keyring", "verify"])["keys_proved"], 1);
+}
+
+#[test]
 fn a_keyring_is_sealed_anew_from_a_key_file_to_a_token_to_another_and_back() {
     let dir = folder();
     let hsm = Hsm::softhsm(dir.path()).expect("module");
@@ -51,6 +68,7 @@ fn a_keyring_is_sealed_anew_from_a_key_file_to_a_token_to_another_and_back() {
     let before = place.text();
     place.json(&["keyring", "reseal", "--to-token", "one", "--dry-run"]);
     assert_eq!(place.text(), before);
+    assert_eq!(ids(&one).len(), 0, "a plan has the token make no key");
 
     place.json(&["keyring", "reseal", "--to-token", "one"]);
     place.run(&["keyring", "verify"]).fails(3, &["the keyring has no key-file slot", "it has: pkcs11 token `one`"]);
