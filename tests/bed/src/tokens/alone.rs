@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// There it gives the folder in which to make an [`super::Hsm`] or a [`super::Fake`]: the environment names the files that these write. Here,
 /// after that process ended well, it gives nothing, and the test is over:
 ///
-/// ```ignore
+/// ```text
 /// let Some(folder) = alone("fake::a_token_that_hangs").unwrap() else { return };
 /// ```
 ///
