@@ -22,44 +22,49 @@ const AAD_DOMAIN: &[u8] = b"keywright canary 1";
 const CHECK_DOMAIN: &[u8] = b"keywright check 1";
 
 /// A canary as a keyring keeps it: nonce, then ciphertext and tag.
-#[derive(Clone, Copy)]
-pub struct Canary {
-    bytes: [u8; Canary::MAX],
-    len: usize,
+#[derive(Clone, PartialEq, Eq)]
+pub struct Canary(Kept);
+
+/// A large keyring has thousands of local ones, read at every load.
+#[derive(Clone, PartialEq, Eq)]
+enum Kept {
+    Local([u8; Canary::len(Algorithm::Xaes256Gcm)]),
+    Token(Box<[u8]>),
 }
 
 impl Canary {
-    /// Of the algorithm whose canaries are longest.
-    const MAX: usize = Self::len(Algorithm::Aes256CbcHmacSha256);
-
     /// Length in bytes of a canary of `algorithm`.
     pub const fn len(algorithm: Algorithm) -> usize {
         algorithm.nonce_len() + algorithm.sealed_len(PLAINTEXT.len())
     }
 
-    /// `fill` writes the bytes of a canary of `algorithm`.
-    pub fn try_fill<E>(algorithm: Algorithm, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        let mut canary = Self { bytes: [0; _], len: Self::len(algorithm) };
-        fill(&mut canary.bytes[..canary.len]).map(|()| canary)
+    /// That of a local version.
+    pub const fn local(bytes: [u8; Self::len(Algorithm::Xaes256Gcm)]) -> Self {
+        Self(Kept::Local(bytes))
+    }
+
+    /// The bytes of one of `algorithm`; none if they are not as many as it has.
+    pub fn new(algorithm: Algorithm, bytes: Vec<u8>) -> Option<Self> {
+        match algorithm {
+            Algorithm::Xaes256Gcm => bytes.try_into().ok().map(Self::local),
+            Algorithm::Aes256Gcm | Algorithm::Aes256CbcHmacSha256 => {
+                (bytes.len() == Self::len(algorithm)).then(|| Self(Kept::Token(bytes.into())))
+            }
+        }
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        match &self.0 {
+            Kept::Local(bytes) => bytes,
+            Kept::Token(bytes) => bytes,
+        }
     }
 }
-
-impl PartialEq for Canary {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for Canary {}
 
 impl fmt::Debug for Canary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Canary({} bytes)", self.len)
+        write!(f, "Canary({} bytes)", self.as_bytes().len())
     }
 }
 
@@ -96,13 +101,8 @@ impl Subject {
     pub fn wrap(self, kek: &dyn Kek, entropy: &dyn Entropy) -> Result<Canary, KekError> {
         let wrapped = kek.wrap_key(&self.aad(), PLAINTEXT, entropy)?;
         let bytes = [wrapped.nonce, wrapped.sealed].concat();
-        Canary::try_fill(self.algorithm, |canary| {
-            if canary.len() != bytes.len() {
-                return Err(KekError::Cipher(bytes.len()));
-            }
-            canary.copy_from_slice(&bytes);
-            Ok(())
-        })
+        let len = bytes.len();
+        Canary::new(self.algorithm, bytes).ok_or(KekError::Cipher(len))
     }
 
     /// The same as what a key in a token opens before it is used.

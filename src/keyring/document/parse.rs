@@ -298,18 +298,12 @@ fn version(mut words: Words<'_>, keyring: KeyringId, number: u32) -> Result<Vers
 
 fn canary(words: &mut Words<'_>, algorithm: Algorithm) -> Result<Canary, DocumentError> {
     let problem = "`canary` must have two lower-case hexadecimal digits for each byte that its algorithm makes";
+    if algorithm == Algorithm::Xaes256Gcm {
+        return words.hex(problem).map(Canary::local);
+    }
     let digits = words.of_length(2 * Canary::len(algorithm)).ok_or_else(|| words.problem(problem))?;
-    Canary::try_fill(algorithm, |bytes| {
-        // A large keyring has thousands of local ones.
-        let whole = match hex::decode::<72>(digits) {
-            Some(local) if bytes.len() == local.len() => {
-                bytes.copy_from_slice(&local);
-                true
-            }
-            _ => base16ct::lower::decode(digits, bytes).is_ok(),
-        };
-        if whole { Ok(()) } else { Err(words.problem(problem)) }
-    })
+    let bytes = base16ct::lower::decode_vec(digits).ok();
+    bytes.and_then(|bytes| Canary::new(algorithm, bytes)).ok_or_else(|| words.problem(problem))
 }
 
 /// The key of a version in a token, from the word behind the canary; with it the word behind.

@@ -13,11 +13,7 @@ fn document(mac: bool) -> (Document, SecretKey) {
     let (mut document, keys) = document_with(StateLabel::Retired);
     let version = &mut document.versions[0];
     version.algorithm = if mac { Algorithm::Aes256CbcHmacSha256 } else { Algorithm::Aes256Gcm };
-    version.canary = Canary::try_fill(version.algorithm, |bytes| {
-        bytes.fill(0xc5);
-        Ok::<_, ()>(())
-    })
-    .expect("fills");
+    version.canary = Canary::new(version.algorithm, vec![0xc5; Canary::len(version.algorithm)]).expect("as long as it must be");
     version.home = Home::Token(Box::new(InToken { at: key(1), mac: mac.then_some([2; 16]), iv: IvFrom::Host }));
     document.attempts.push(Attempt { at: version.created, key: key(3) });
     (document, keys.authenticate)

@@ -265,17 +265,14 @@ fn launch(program: &Path, arguments: &[String], hostname: Option<&str>) -> Resul
 /// Waits until the server is ready, and gives a client of it.
 fn serving(mut process: Process, address: &str, dir: &Path, readiness: Readiness) -> Result<(Process, Api)> {
     let log = process.err().clone();
-    let mut client: Option<Api> = None;
     let api = wait::until("kube-apiserver ready", START, || {
         if let Ok(Some(status)) = process.ended() {
             return Ok(Err(Error::new(format!("kube-apiserver ended with {status}:\n{}", log.tail(30)))));
         }
-        if client.is_none() {
-            client = Some(Api::new(address, &certificates(dir), TOKEN).map_err(|e| e.to_string())?);
-        }
-        let api = client.as_ref().expect("made above");
-        ready(api, readiness)?;
-        Ok(Ok(api.clone()))
+        // Made anew each time: the server may be in the middle of writing its certificates, and half of them trust nobody.
+        let api = Api::new(address, &certificates(dir), TOKEN).map_err(|e| e.to_string())?;
+        ready(&api, readiness)?;
+        Ok(Ok(api))
     })
     .map_err(|e| Error::new(format!("{e}\n{}", log.tail(30))))??;
     Ok((process, api))
