@@ -139,7 +139,7 @@ pub(super) fn token(error: &TokenError) -> String {
         Problem::PinLatched { .. } => "Correct the PIN in its credential or file: another one is given at once. If this one is right after all (a plugin was ended in the middle of a login, or the PIN was changed back), remove that record.",
         Problem::PinLatch(_) => "Give the command and the plugin a state directory that they can write (`state_dir`, StateDirectory= of the unit); a damaged `pin-latch-` file may be removed once it is known what became of it.",
         Problem::PinBusy => "Try again when the other command has ended.",
-        Problem::PinSource(_) => "Run the command with the credential (`systemd-run -p LoadCredential=`) or set `pin_file`; with neither of the two set, it asks at a terminal.",
+        Problem::PinSource(_) => "Set `pin_credential` (outside the unit: `systemd-run -p LoadCredential=`) or `pin_file`; with neither of the two a command asks at a terminal.",
         Problem::PinForm { .. } => "Write the PIN alone into it; at most one line feed may follow.",
         Problem::PinLocked => "Have the PIN unlocked by the token's security officer.",
         Problem::PinTriesLow => "See who gave wrong PINs, then reset the counter by a login with the vendor's tool; Keywright gives no PIN before that.",
