@@ -98,7 +98,7 @@ impl Algorithm {
     }
 
     /// Whether bytes of that length can be the sealed bytes of a plaintext of at least one byte.
-    const fn can_seal(self, sealed: usize) -> bool {
+    pub(crate) const fn can_seal(self, sealed: usize) -> bool {
         match self {
             Self::Xaes256Gcm | Self::Aes256Gcm => sealed > self.tag_len(),
             Self::Aes256CbcHmacSha256 => sealed >= 16 + self.tag_len() && (sealed - self.tag_len()).is_multiple_of(16),

@@ -90,7 +90,7 @@ impl Health {
         let mut known = self.lock();
         known.retain(|key_id, _| keyring.find(key_id).is_ok());
         let mut changes = Vec::new();
-        for (version, waits) in keyring.versions().iter().filter_map(|version| Some((version, version.waits()?))) {
+        for (version, waits) in keyring.waiting() {
             let key_id = *version.key_id();
             let known = known.entry(key_id).or_insert(Known { looked: now, failed: None, away: None });
             if let Some(to) = known.look(waits, key_id == *keyring.primary(), now) {

@@ -192,6 +192,16 @@ impl Keyring {
         self.versions[self.primary].name()
     }
 
+    /// Every version whose calls may wait, with what they wait on.
+    pub fn waiting(&self) -> impl Iterator<Item = (&KeyVersion, &Waits)> {
+        self.versions.iter().filter_map(|version| Some((version, version.waits()?)))
+    }
+
+    /// Versions whose token did not answer when the keyring was loaded, each with what it said: nothing is known about their keys.
+    pub fn away(&self) -> &[(KeyId, TokenError)] {
+        &self.away
+    }
+
     /// What calls of the primary wait on, if they may wait.
     pub fn waits(&self) -> Option<&Waits> {
         let Wraps(kek) = &self.wraps;
@@ -236,13 +246,6 @@ impl Keyring {
         let unique = primaries.next().is_none();
         let ordered = versions.iter().zip(1..).all(|(v, n)| v.header.key_id.version.number() == n && v.header.key_id.keyring == id);
         (unique && ordered).then_some(Self { id, generation, head, coordination, versions, primary, wraps, away: vec![] })
-    }
-}
-
-impl Keyring {
-    /// Versions whose token did not answer when the keyring was loaded, each with what it said: nothing is known about their keys.
-    pub fn away(&self) -> &[(KeyId, TokenError)] {
-        &self.away
     }
 
     fn with_away(self, away: Vec<(KeyId, TokenError)>) -> Self {

@@ -75,6 +75,19 @@ pub fn read_private_file(path: &Path, max: u64) -> Result<SecretBytes, Ownership
     read(path, max, Readers::Owner)
 }
 
+/// The same for a file of a state directory, which need not be there: then none.
+pub fn read_private_if_there(path: &Path, max: u64) -> Result<Option<SecretBytes>, OwnershipError> {
+    match read_private_file(path, max) {
+        Err(OwnershipError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Where the service manager puts the credential of that name for this process; none if it was given no credentials.
+pub fn credential_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(name))
+}
+
 /// Reads a credential that the service manager put into the folder it made for this unit.
 pub fn read_credential(path: &Path, max: u64) -> Result<SecretBytes, OwnershipError> {
     read(path, max, Readers::Group)

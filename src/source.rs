@@ -8,11 +8,9 @@ use thiserror::Error;
 use crate::durable::{self, WriteError};
 use crate::entropy::Entropy;
 use crate::key_id::KeyringId;
-use crate::keyring::seal::SealError;
+use crate::keyring::Keyring;
 use crate::keyring::seen::{Seen, SeenError};
-use crate::keyring::store::{self, LoadError, ProbeError};
-use crate::keyring::{Keyring, WrapError};
-use crate::provider::KekError;
+use crate::keyring::store::{self, LoadError};
 use crate::provider::pkcs11::{Tokens, Turn};
 use crate::unseal::{Seal, UnsealError};
 
@@ -58,8 +56,7 @@ impl SourceError {
     /// Whether the same file may load later: a token is not there just now.
     pub fn may_pass(&self) -> bool {
         let token = match self {
-            Self::Load(LoadError::Seal(SealError::Kek(KekError::Token(error)))) => Some(error),
-            Self::Load(LoadError::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error))))) => Some(error),
+            Self::Load(error) => error.token(),
             _ => None,
         };
         token.is_some_and(|error| error.problem.turn() == Turn::Wait)

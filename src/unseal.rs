@@ -65,6 +65,6 @@ pub fn key_file(path: &Path) -> Result<Opener, UnsealError> {
 }
 
 fn credential(name: &str) -> Result<SecretBytes, UnsealError> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| UnsealError::NoCredentials(name.to_owned()))?;
-    ownership::read_credential(&PathBuf::from(folder).join(name), MAX_SECRET).map_err(UnsealError::Credential)
+    let path = ownership::credential_path(name).ok_or_else(|| UnsealError::NoCredentials(name.to_owned()))?;
+    ownership::read_credential(&path, MAX_SECRET).map_err(UnsealError::Credential)
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::durable::Writer;
 use crate::key_id::KeyId;
-use crate::ownership::{self, OwnershipError};
+use crate::ownership;
 
 const NAME: &str = "wraps";
 const MAGIC: &str = "keywright-wraps 1";
@@ -105,10 +105,8 @@ impl Wraps {
     }
 
     fn read(&self) -> Result<BTreeMap<KeyId, (u64, u64)>, String> {
-        let bytes = match ownership::read_private_file(&self.path, MAX_FILE) {
-            Err(OwnershipError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            other => other.map_err(|e| e.to_string())?,
-        };
+        let bytes = ownership::read_private_if_there(&self.path, MAX_FILE).map_err(|e| e.to_string())?;
+        let Some(bytes) = bytes else { return Ok(BTreeMap::new()) };
         let text = std::str::from_utf8(bytes.expose_secret()).ok();
         text.and_then(parse).ok_or_else(|| format!("{} does not say how often keys have wrapped", self.path.display()))
     }

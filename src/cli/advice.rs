@@ -6,12 +6,11 @@ use super::failure::{Exit, Failure};
 use crate::durable::WriteError;
 #[cfg(feature = "operator")]
 use crate::etcd::live::{EtcdError, Refusal};
-use crate::keyring::WrapError;
 use crate::keyring::document::DocumentError;
 use crate::keyring::rotation::StepError;
 use crate::keyring::seal::{SealError, SlotKind};
 use crate::keyring::seen::SeenError;
-use crate::keyring::store::{ChangeError, LoadError, ProbeError};
+use crate::keyring::store::{ChangeError, LoadError};
 use crate::ownership::OwnershipError;
 use crate::provider::KekError;
 use crate::provider::pkcs11::{Problem, TokenError, Turn};
@@ -40,6 +39,9 @@ pub(super) fn ownership(error: &OwnershipError) -> String {
 }
 
 pub(super) fn load(error: &LoadError) -> String {
+    if let Some(error) = error.token() {
+        return token(error);
+    }
     match error {
         LoadError::Ownership(error) => match error {
             OwnershipError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -63,9 +65,6 @@ pub(super) fn load(error: &LoadError) -> String {
         LoadError::Document(DocumentError::Format(_)) => "Install the release that wrote it, or a newer one; nothing was changed.".into(),
         LoadError::NotText | LoadError::Document(_) | LoadError::Canary { .. } | LoadError::Check { .. } | LoadError::Primary | LoadError::History | LoadError::Coordination => {
             "Restore the keyring file from its backup. It was left as it is, and no new keyring was made.".into()
-        }
-        LoadError::Seal(SealError::Kek(KekError::Token(error))) | LoadError::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error)))) => {
-            token(error)
         }
         LoadError::Seal(SealError::Kek(_)) | LoadError::Probe(_) => "Start again; if it stays, the machine's random generator or memory is failing.".into(),
     }
@@ -104,15 +103,11 @@ pub(super) fn changed(attempted: impl Into<String>, error: &ChangeError) -> Fail
 
 /// How a command ends that could not open a keyring.
 pub(super) fn load_exit(error: &LoadError) -> Exit {
-    match error {
-        LoadError::Seal(SealError::Kek(KekError::Token(error)))
-        | LoadError::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error)))) => token_exit(error),
-        _ => Exit::Configuration,
-    }
+    error.token().map_or(Exit::Configuration, token_exit)
 }
 
 /// A token that is away is the moment's trouble; one that is not as the configuration says is the configuration's.
-pub(super) fn token_exit(error: &TokenError) -> Exit {
+fn token_exit(error: &TokenError) -> Exit {
     match (&error.problem, error.problem.turn()) {
         // Whoever names a token or key that is not there has most likely named it wrongly.
         (Problem::NoToken { .. } | Problem::NoKey { .. }, _) | (_, Turn::Operator | Turn::Pin) => Exit::Configuration,

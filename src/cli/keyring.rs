@@ -18,7 +18,19 @@ pub(super) use look::{read, versions_json, versions_table};
 
 use super::failure::{Exit, Failure};
 use super::target;
+use crate::entropy::OsEntropy;
 use crate::hardening;
+use crate::keyring::create;
+use crate::keyring::seal::Opener;
+use crate::keyring::store::{ChangeError, LoadError, Opened};
+
+/// Gives `opened` another root key, sealed for `openers`. A plan in which a token would have to make a key for that goes without.
+fn change_root(opened: &mut Opened, openers: &[Opener], plan: bool) -> Result<(), ChangeError> {
+    if !plan || openers.iter().all(|opener| !matches!(opener, Opener::Token(_))) {
+        opened.keys = create::change_root(&mut opened.document, &opened.keys, openers, &OsEntropy).map_err(LoadError::from)?;
+    }
+    Ok(())
+}
 
 /// Look at the keyring, seal it anew, bring it to another node
 #[derive(Args)]

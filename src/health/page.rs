@@ -59,7 +59,7 @@ impl Page {
     pub fn of(keyring: &Keyring, health: &Health, now: Instant) -> Self {
         let mut page = Self::default();
         let mut known: Vec<&Arc<Workers>> = Vec::new();
-        for (version, waits) in keyring.versions().iter().filter_map(|version| Some((version, version.waits()?))) {
+        for (version, waits) in keyring.waiting() {
             let workers = &waits.workers;
             let token = known.iter().position(|known| Arc::ptr_eq(known, workers)).unwrap_or_else(|| {
                 known.push(workers);

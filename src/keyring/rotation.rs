@@ -11,7 +11,7 @@ use super::document::{Document, Home, StateLabel, Time, VersionRecord, Why};
 use super::history::Entry;
 use super::seal::FileKeys;
 use crate::entropy::Entropy;
-use crate::key_id::{KeyId, Version};
+use crate::key_id::{KeyId, KeyringId, Version};
 use crate::provider::KekError;
 use crate::provider::pkcs11::Tokens;
 
@@ -113,21 +113,9 @@ pub fn staged(document: &Document) -> Option<&VersionRecord> {
     document.versions.iter().find(|v| v.state == StateLabel::Staged)
 }
 
-/// The number of the next version.
-pub fn next_number(document: &Document) -> Result<Version, StepError> {
-    let last = document.versions.last().map_or(0, |v| v.key_id.version.number());
-    last.checked_add(1).and_then(Version::new).ok_or(StepError::Full)
-}
-
 /// Makes a new local version, staged: it unwraps what others wrapped, and wraps nothing yet.
 pub fn begin(document: &mut Document, keys: &FileKeys, now: Time, entropy: &dyn Entropy) -> Result<Outcome, StepError> {
-    if let Some(staged) = staged(document) {
-        return Ok(Outcome::Unchanged(staged.key_id));
-    }
-    let record = create::local_version(document.keyring, next_number(document)?, StateLabel::Staged, keys, now, entropy)?;
-    let key_id = record.key_id;
-    document.versions.push(record);
-    Ok(Outcome::Changed(key_id))
+    stage(document, |keyring, number| create::local_version(keyring, number, StateLabel::Staged, keys, now, entropy))
 }
 
 /// The same in a token, which made the key that was `drawn` already.
@@ -138,14 +126,24 @@ pub fn begin_in_token(
     now: Time,
     entropy: &dyn Entropy,
 ) -> Result<Outcome, StepError> {
+    let outcome =
+        stage(document, |keyring, number| create::token_version(keyring, number, StateLabel::Staged, drawn, tokens, now, entropy))?;
+    if matches!(outcome, Outcome::Changed(_)) {
+        document.attempts.retain(|attempt| attempt.key != drawn.key.at && drawn.key.mac.as_ref() != Some(&attempt.key.id));
+    }
+    Ok(outcome)
+}
+
+/// Adds the version that `make` makes of its number, unless one is staged already.
+fn stage(document: &mut Document, make: impl FnOnce(KeyringId, Version) -> Result<VersionRecord, KekError>) -> Result<Outcome, StepError> {
     if let Some(staged) = staged(document) {
         return Ok(Outcome::Unchanged(staged.key_id));
     }
-    let number = next_number(document)?;
-    let record = create::token_version(document.keyring, number, StateLabel::Staged, drawn, tokens, now, entropy)?;
+    let last = document.versions.last().map_or(0, |v| v.key_id.version.number());
+    let number = last.checked_add(1).and_then(Version::new).ok_or(StepError::Full)?;
+    let record = make(document.keyring, number)?;
     let key_id = record.key_id;
     document.versions.push(record);
-    document.attempts.retain(|attempt| attempt.key != drawn.key.at && drawn.key.mac.as_ref() != Some(&attempt.key.id));
     Ok(Outcome::Changed(key_id))
 }
 

@@ -3,7 +3,6 @@
 //! One line in the state directory: keyring id, generation, digest of the history. Rolling back the file and this line together is not
 //! noticed; nothing on this machine could tell.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -72,10 +71,7 @@ impl Seen {
     /// What was seen last by the plugin with this state directory; `None` if it has seen nothing yet.
     pub fn read(state_dir: &Path) -> Result<Option<Self>, SeenError> {
         let path = state_dir.join(NAME);
-        let bytes = match ownership::read_private_file(&path, MAX_FILE) {
-            Err(OwnershipError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
+        let Some(bytes) = ownership::read_private_if_there(&path, MAX_FILE)? else { return Ok(None) };
         let text = std::str::from_utf8(bytes.expose_secret()).ok();
         text.and_then(Self::parse).map(Some).ok_or(SeenError::Form(path))
     }

@@ -69,6 +69,18 @@ pub enum LoadError {
     Probe(#[from] ProbeError),
 }
 
+impl LoadError {
+    /// What a token said, if it is to blame.
+    pub fn token(&self) -> Option<&TokenError> {
+        match self {
+            Self::Seal(SealError::Kek(KekError::Token(error))) | Self::Probe(ProbeError::Wrap(WrapError::Kek(KekError::Token(error)))) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Why a freshly loaded primary was not proved.
 #[derive(Debug, Error)]
 pub enum ProbeError {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::pkcs11::TokenSettings;
 pub use workers::{Calls, Figures, Interest, Outcome, Workers};
 
 /// What the calls of one key wait on.
@@ -37,7 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     /// An API server waits 3 s for a call unless told otherwise.
     fn default() -> Self {
-        Self { call_timeout: Duration::from_secs(2), away_after: Duration::from_secs(30) }
+        Self { call_timeout: TokenSettings::CALL_TIMEOUT, away_after: TokenSettings::AWAY_AFTER }
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
     fn a_key_is_away_when_it_never_worked_or_not_for_the_time_that_is_set() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let waits = Waits { workers: Arc::new(Workers::new(1)), last_good: LastGood::new(start) };
+        let waits = Waits { workers: Arc::new(Workers::of(played::name(), 1, Limits::default())), last_good: LastGood::new(start) };
         assert!(waits.is_away(at(0)), "never seen to work");
         waits.last_good.note(at(10));
         assert_eq!((waits.last_good.age(at(40)), waits.is_away(at(40))), (Some(Duration::from_secs(30)), false));

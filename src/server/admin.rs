@@ -168,7 +168,7 @@ impl Admin {
                 versions.get_or_create(&StateLabels { state: version.state().name() }).inc();
             }
             registry.register("key_versions", "Key versions by state", versions);
-            if keyring.versions().iter().any(|version| version.waits().is_some()) {
+            if keyring.waiting().next().is_some() {
                 self.token_metrics(&keyring, &mut registry);
             }
         }

@@ -9,7 +9,7 @@ use keywright::envelope::Algorithm;
 use keywright::provider::pkcs11::{
     Attempt, IvFrom, KeyAt, KeySpec, ObjectId, PinSource, Problem, Proof, TokenAccess, TokenError, TokenKek, TokenName, Tokens, Turn,
 };
-use keywright::provider::waits::Workers;
+use keywright::provider::waits::{Limits, Workers};
 use keywright::provider::{Kek, KekError};
 use keywright::secret::SecretBytes;
 use keywright_testbed::tokens::Token;
@@ -80,7 +80,7 @@ pub(crate) fn access(token: &Token, pins: &Arc<Pin>) -> TokenAccess {
         module_config: token.hsm().module_config(),
         insecure_module_owner: true,
         pins: Arc::clone(pins) as Arc<dyn PinSource>,
-        workers: Arc::new(Workers::new(SESSIONS)),
+        workers: Arc::new(Workers::of(name(token), SESSIONS, Limits::default())),
     }
 }
 

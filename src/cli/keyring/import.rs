@@ -216,11 +216,7 @@ fn first(arguments: &Arguments, named: &Named, export: &Export, mut theirs: Open
     let mut openers = vec![named.opener(false)?];
     openers.extend(also);
     openers.extend(passphrase(arguments, true)?);
-    // A token would make a key for it, and a plan makes nothing.
-    if !arguments.dry_run || openers.iter().all(|opener| !matches!(opener, Opener::Token(_))) {
-        theirs.keys = create::change_root(&mut theirs.document, &theirs.keys, &openers, &OsEntropy)
-            .map_err(|e| changed(ChangeError::Load(e.into())))?;
-    }
+    super::change_root(&mut theirs, &openers, arguments.dry_run).map_err(changed)?;
     if !arguments.dry_run {
         store::create_imported(&named.source.path, &theirs, &openers, &OsEntropy).map_err(changed)?;
     }

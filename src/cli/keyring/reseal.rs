@@ -13,7 +13,6 @@ use super::super::rotate::check_seen;
 use super::super::target;
 use super::super::{advice, new_key};
 use crate::entropy::OsEntropy;
-use crate::keyring::create;
 use crate::keyring::document::{Time, Why};
 use crate::keyring::seal::Opener;
 use crate::keyring::store::{ChangeError, Changing};
@@ -97,11 +96,7 @@ fn reseal(arguments: &Arguments) -> Result<Answer, Failure> {
     let mut changing = Changing::begin(&named.source.path, &old, &named.source.tokens).map_err(changed)?;
     check_seen(&named, &changing, &|| attempted.to_owned())?;
     let opened = &mut changing.opened;
-    // A token would make a key for it, and a plan makes nothing.
-    if !arguments.dry_run || openers.iter().all(|opener| !matches!(opener, Opener::Token(_))) {
-        opened.keys = create::change_root(&mut opened.document, &opened.keys, &openers, &OsEntropy)
-            .map_err(|e| changed(ChangeError::Load(e.into())))?;
-    }
+    super::change_root(opened, &openers, arguments.dry_run).map_err(changed)?;
     let kinds: Vec<String> = openers.iter().map(|opener: &Opener| opener.kind().to_string()).collect();
     if !arguments.dry_run {
         let what: Why = "reseal".parse().map_err(|()| Failure::new(Exit::Unexpected, attempted, "no name", "Please report it."))?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::login::{LoginError, PinSource, log_in};
-use super::raw::{Inside, Module, RestartError, Shut, Slot, TokenInfo};
+use super::raw::{Inside, Module, Shut, Slot, TokenInfo};
 use super::session::Live;
 use super::{Problem, TokenError, TokenName, module_file};
 use crate::provider::waits::Workers;
@@ -186,12 +186,7 @@ impl Connection {
     }
 
     fn restart(&self, module: &Module, seen: Option<u64>) -> Result<(), TokenError> {
-        let problem = match module.restart(seen) {
-            Ok(()) => return Ok(()),
-            Err(RestartError::Hung) => Problem::Hung,
-            Err(RestartError::Initialize(failed)) => failed.into(),
-        };
-        Err(self.error("initialise its module", problem))
+        module.restart(seen).map_err(|failed| self.error("initialise its module", failed.into()))
     }
 
     fn log_in(&self, inside: &Inside<'_>, number: u64) -> Result<Live, TokenError> {
@@ -200,7 +195,6 @@ impl Connection {
         let again = || self.find_slot(inside).ok().map(|(_, info)| info);
         let log_in = |anchor| log_in(inside, anchor, &info, &*self.access.pins, &again);
         Live::new(inside, (slot, &info), (number, self.owner), most, log_in).map_err(|e| match e {
-            LoginError::Failed(failed) => self.error("log in", failed.into()),
             LoginError::Problem(problem) => self.error("log in", problem),
             LoginError::Pin(error) => error,
         })

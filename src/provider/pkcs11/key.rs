@@ -63,10 +63,7 @@ impl TokenKek {
     ///
     /// Errors: [`Problem::WrongKey`] if it does not open its canary; else what [`TokenError`] says.
     pub fn prove(&self) -> Result<(), KekError> {
-        self.run("prove the key", false, &mut |session| {
-            let (found, proved) = self.find(session)?;
-            if proved { Ok(()) } else { self.open_proof(session, found) }
-        })
+        self.run("prove the key", false, &mut |session| self.prove_in(session))
     }
 
     fn run<T>(
@@ -79,13 +76,15 @@ impl TokenKek {
             let token = self.spec.at.token.clone();
             return Err(TokenError { token, attempt, problem: Problem::NotConfigured }.into());
         };
-        let canary = &mut |session: &mut Borrowed<'_>| {
-            let (found, proved) = self.find(session)?;
-            if proved { Ok(()) } else { self.open_proof(session, found) }
-        };
+        let canary = &mut |session: &mut Borrowed<'_>| self.prove_in(session);
         let value = connection.run(Job { attempt, opens, futile: &self.futile, work, canary })?;
         self.waits.last_good.note(Instant::now());
         Ok(value)
+    }
+
+    fn prove_in(&self, session: &mut Borrowed<'_>) -> Result<(), Stop> {
+        let (found, proved) = self.find(session)?;
+        if proved { Ok(()) } else { self.open_proof(session, found) }
     }
 
     /// The handles in this login; the flag says that the canary was opened just now.
@@ -216,12 +215,8 @@ impl TokenKek {
 
     /// What can be told without the token.
     fn can_open(&self, nonce: &[u8], sealed: &[u8]) -> bool {
-        let (algorithm, len) = (self.spec.algorithm, sealed.len());
-        let whole = match algorithm {
-            Algorithm::Xaes256Gcm | Algorithm::Aes256Gcm => len > algorithm.tag_len(),
-            Algorithm::Aes256CbcHmacSha256 => len >= 16 + algorithm.tag_len() && (len - algorithm.tag_len()).is_multiple_of(16),
-        };
-        nonce.len() == algorithm.nonce_len() && whole
+        let algorithm = self.spec.algorithm;
+        nonce.len() == algorithm.nonce_len() && algorithm.can_seal(sealed.len())
     }
 }
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{Problem, TokenName};
 use crate::durable::{WriteError, Writer};
 use crate::entropy::Entropy;
+use crate::hex;
 use crate::ownership::{self, OwnershipError};
 use crate::secret::SecretBytes;
 use crate::stretch::Cost;
@@ -61,12 +62,9 @@ pub fn read(state_dir: &Path) -> Result<Vec<Latched>, Problem> {
 }
 
 fn text(path: &Path) -> Result<Option<String>, OwnershipError> {
-    match ownership::read_private_file(path, MAX_FILE) {
-        // What is no text is no latch either.
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(bytes.expose_secret()).into_owned())),
-        Err(OwnershipError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(other) => Err(other),
-    }
+    // What is no text is no latch either.
+    let bytes = ownership::read_private_if_there(path, MAX_FILE)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes.expose_secret()).into_owned()))
 }
 
 /// Where the latch of a token is.
@@ -190,10 +188,7 @@ fn record(line: &str) -> Option<Record> {
     words.next().filter(|word| *word == "argon2id")?;
     let mut number = || words.next()?.parse().ok();
     let cost = Cost::new(number()?, number()?, number()?)?;
-    let (mut salt, mut hash) = ([0; 16], [0; 32]);
-    base16ct::lower::decode(words.next()?, &mut salt).ok()?;
-    base16ct::lower::decode(words.next()?, &mut hash).ok()?;
-    Some(Record { since, cost, salt, hash })
+    Some(Record { since, cost, salt: hex::decode(words.next()?)?, hash: hex::decode(words.next()?)? })
 }
 
 #[cfg(test)]

@@ -28,9 +28,7 @@ pub trait Attempt {
 
 /// Why nobody is logged in.
 pub(super) enum LoginError {
-    /// A call failed.
-    Failed(Failed),
-    /// The token's state forbids a try, or it refused the PIN.
+    /// A call failed, the token's state forbids a try, or it refused the PIN.
     Problem(Problem),
     /// There is no PIN to try.
     Pin(TokenError),
@@ -38,7 +36,7 @@ pub(super) enum LoginError {
 
 impl From<Failed> for LoginError {
     fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
+        Self::Problem(failed.into())
     }
 }
 
@@ -88,7 +86,7 @@ pub(super) fn log_in(
                 _ if !info.counts_wrong() && again().is_some_and(|info| info.counts_wrong()) => Problem::PinRejected,
                 _ => {
                     attempt.undecided();
-                    return Err(LoginError::Failed(failed));
+                    return Err(failed.into());
                 }
             };
             attempt.rejected();

@@ -1,6 +1,5 @@
 //! Where a PIN comes from, and that one which was refused is not given again.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -59,9 +58,8 @@ impl Pins {
         let source = |why: &dyn std::fmt::Display| Problem::PinSource(why.to_string());
         let (mut pin, place) = match &self.from {
             PinFrom::Credential(name) => {
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+                let path = ownership::credential_path(name)
                     .ok_or_else(|| source(&format!("credential `{name}`: this process was given no credentials")))?;
-                let path = PathBuf::from(folder).join(name);
                 (ownership::read_credential(&path, MAX_FILE).map_err(|e| source(&e))?, format!("credential `{name}`"))
             }
             PinFrom::File(path) => (ownership::read_private_file(path, MAX_FILE).map_err(|e| source(&e))?, path.display().to_string()),
@@ -78,15 +76,16 @@ impl Pins {
     }
 
     fn asked(&self) -> Result<SecretBytes, Problem> {
-        let mut known = self.known();
-        if known.typed.is_none() {
-            let ask = self
-                .ask
-                .ok_or_else(|| Problem::PinSource("neither `pin_credential` nor `pin_file` is set, and nobody is there to ask".into()))?;
-            known.typed = Some(ask(&self.token).map_err(Problem::PinSource)?);
-        }
-        let typed = known.typed.as_ref().map(|typed| SecretBytes::from_vec(typed.expose_secret().to_vec()));
-        typed.ok_or(Problem::PinSource(String::new()))
+        let known = &mut *self.known();
+        let typed = match &known.typed {
+            Some(typed) => typed,
+            None => {
+                let nobody = || Problem::PinSource("neither `pin_credential` nor `pin_file` is set, and nobody is there to ask".into());
+                let ask = self.ask.ok_or_else(nobody)?;
+                known.typed.insert(ask(&self.token).map_err(Problem::PinSource)?)
+            }
+        };
+        Ok(SecretBytes::from_vec(typed.expose_secret().to_vec()))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

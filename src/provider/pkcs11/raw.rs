@@ -27,7 +27,7 @@ mod template;
 
 pub(crate) use calls::{Flag, Object, Session, Slot, TokenInfo};
 pub(crate) use gate::Shut;
-pub(crate) use library::{Inside, LoadError, Module, RestartError};
+pub(crate) use library::{Inside, LoadError, Module};
 pub(crate) use mechanism::{Cipher, Use};
 pub(crate) use template::{Class, Template};
 

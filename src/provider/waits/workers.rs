@@ -25,7 +25,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Workers(Arc<Shared>);
 
 struct Shared {
-    token: Option<TokenName>,
+    token: TokenName,
     threads: usize,
     limits: Limits,
     state: Mutex<State>,
@@ -96,17 +96,8 @@ pub struct Figures {
 }
 
 impl Workers {
-    /// At most `threads` of them (at least one), each started when it is first needed.
-    pub fn new(threads: usize) -> Self {
-        Self::shared(None, threads, Limits::default())
-    }
-
-    /// The same for `token`, with its settings; it has not been asked for anything yet.
+    /// Those of `token`, which has not been asked for anything yet: at most `threads` (at least one), each started when it is first needed.
     pub fn of(token: TokenName, threads: usize, limits: Limits) -> Self {
-        Self::shared(Some(token), threads, limits)
-    }
-
-    fn shared(token: Option<TokenName>, threads: usize, limits: Limits) -> Self {
         let (state, work) = (Mutex::default(), Condvar::new());
         Self(Arc::new(Shared { token, threads: threads.max(1), limits, state, work, calls: Default::default() }))
     }
@@ -118,7 +109,7 @@ impl Workers {
 
     /// Which token, as people call it.
     pub fn token(&self) -> String {
-        self.0.token.as_ref().map_or_else(|| "(unnamed)".into(), TokenName::to_string)
+        self.0.token.to_string()
     }
 
     /// How long is waited for the token.

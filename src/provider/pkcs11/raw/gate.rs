@@ -38,15 +38,11 @@ impl Gate {
     }
 
     /// Waits until `done`, at most until `end`; whether it came to be.
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, end: Instant, done: impl Fn(&State) -> bool) -> (MutexGuard<'a, State>, bool) {
-        while !done(&state) {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return (state, false);
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        (state, true)
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, end: Instant, done: impl Fn(&State) -> bool) -> (MutexGuard<'a, State>, bool) {
+        let left = end.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(state, left, |state| !done(state));
+        let (state, late) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state, !late.timed_out())
     }
 
     /// Goes in; waits at most `limit` while the gate is closed.
@@ -156,7 +152,7 @@ impl Turn {
     pub(super) fn take(&self, limit: Duration) -> Option<Taken<'_>> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, late) = self.free.wait_timeout_while(taken, limit, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
-        if late.timed_out() && *taken {
+        if late.timed_out() {
             return None;
         }
         *taken = true;

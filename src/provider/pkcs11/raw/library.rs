@@ -97,8 +97,8 @@ impl Module {
     ///
     /// Everything of earlier epochs is void afterwards: sessions, handles, logins. Must not be called by who is inside. Waits half a second at
     /// most for calls that are in the module.
-    pub(crate) fn restart(&self, seen: Option<u64>) -> Result<(), RestartError> {
-        let closed = self.gate.close(EMPTY).map_err(|_| RestartError::Hung)?;
+    pub(crate) fn restart(&self, seen: Option<u64>) -> Result<(), Failed> {
+        let closed = self.gate.close(EMPTY).map_err(|_| Failed::Hung)?;
         if closed.is_up() && seen != Some(closed.epoch()) {
             return Ok(());
         }
@@ -114,7 +114,7 @@ impl Module {
             Err(Failed::Returned { rv: Rv::CRYPTOKI_ALREADY_INITIALIZED, .. }) if self.left_up.load(Ordering::Acquire) => {
                 self.close_all(left_open.into_keys())
             }
-            Err(e) => return Err(RestartError::Initialize(e)),
+            Err(e) => return Err(e),
         }
         closed.set_up();
         Ok(())
@@ -179,15 +179,6 @@ impl Module {
         let rv = unsafe { function((&raw mut args).cast()) };
         returned(call, rv)
     }
-}
-
-/// Why a module was not initialised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RestartError {
-    /// A call in it does not return.
-    Hung,
-    /// It refused.
-    Initialize(Failed),
 }
 
 /// Somebody inside a module that is initialised, and stays so meanwhile. Never kept for longer than one operation.

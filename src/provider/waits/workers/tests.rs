@@ -4,6 +4,10 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
 
+fn workers(threads: usize) -> Workers {
+    Workers::of(crate::provider::waits::played::name(), threads, Limits::default())
+}
+
 /// A job that says that it began and goes on when it is told to.
 fn gated(began: &mpsc::Sender<usize>, number: usize) -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
     let (go, gate) = mpsc::channel();
@@ -26,7 +30,7 @@ fn until_busy(workers: &Workers, busy: usize) {
 
 #[test]
 fn threads_that_hang_are_counted_and_no_more_are_started_than_there_may_be() {
-    let workers = Workers::new(3);
+    let workers = workers(3);
     assert_eq!(workers.figures(Instant::now()), Figures { threads: 3, ..Figures::default() }, "none before it is needed");
     let (began, begins) = mpsc::channel();
     let jobs: Vec<_> = (0..10).map(|number| gated(&began, number)).map(|(go, job)| (go, workers.submit(job))).collect();
@@ -55,7 +59,7 @@ fn threads_that_hang_are_counted_and_no_more_are_started_than_there_may_be() {
 
 #[test]
 fn a_thread_that_is_free_is_used_before_another_is_started() {
-    let workers = Workers::new(8);
+    let workers = workers(8);
     for number in 0..50 {
         let (began, begins) = mpsc::channel();
         let (go, job) = gated(&began, number);
@@ -73,7 +77,7 @@ fn a_thread_that_is_free_is_used_before_another_is_started() {
 
 #[test]
 fn a_job_that_nobody_waits_for_leaves_the_queue_and_never_runs() {
-    let workers = Workers::new(1);
+    let workers = workers(1);
     let (began, begins) = mpsc::channel();
     let (go, job) = gated(&began, 0);
     let _running = workers.submit(job);
@@ -92,7 +96,7 @@ fn a_job_that_nobody_waits_for_leaves_the_queue_and_never_runs() {
 
 #[test]
 fn a_panic_costs_one_job_and_the_thread_lives_on() {
-    let workers = Workers::new(1);
+    let workers = workers(1);
     let (said, says) = mpsc::channel::<u32>();
     let lost = said.clone();
     let _first = workers.submit(move || {
@@ -108,7 +112,7 @@ fn a_panic_costs_one_job_and_the_thread_lives_on() {
 
 #[test]
 fn threads_end_with_their_workers_but_for_one_that_is_stuck() {
-    let workers = Workers::new(2);
+    let workers = workers(2);
     let (began, begins) = mpsc::channel();
     let ((go, stuck), (end, ends)) = (gated(&began, 0), gated(&began, 1));
     let _interests = [workers.submit(stuck), workers.submit(ends)];
