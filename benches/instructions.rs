@@ -61,8 +61,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 fn compare() -> Result<ExitCode> {
-    let binary = std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from);
-    let binary = binary.ok_or("KEYWRIGHT_BIN is not set: it names the release build to measure")?;
+    let binary = report::binary()?;
     let mut report = Report::begin("instructions");
     let folder = keywright_testbed::scratch::folder("instructions")?;
     let runtime = runtime()?;

@@ -12,7 +12,6 @@
 mod report;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,9 +39,12 @@ const LOOK: Duration = Duration::from_millis(2);
 type Counts = BTreeMap<(String, String, String), u64>;
 
 fn main() -> ExitCode {
-    let Some(binary) = std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from) else {
-        println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
-        return ExitCode::from(2);
+    let binary = match report::binary() {
+        Ok(binary) => binary,
+        Err(error) => {
+            println!("no result: {error}");
+            return ExitCode::from(2);
+        }
     };
     let mut report = Report::begin("live_scan");
     let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds etcd and etcdctl");

@@ -69,9 +69,12 @@ struct Bench {
 }
 
 fn main() -> ExitCode {
-    let Some(keywright) = std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from) else {
-        println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
-        return ExitCode::from(2);
+    let keywright = match report::binary() {
+        Ok(binary) => binary,
+        Err(error) => {
+            println!("no result: {error}");
+            return ExitCode::from(2);
+        }
     };
     let mut report = Report::begin("rewrite");
     let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds the control plane");

@@ -9,7 +9,7 @@
 #[path = "shared/report.rs"]
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,9 +47,12 @@ struct Shared {
 }
 
 fn main() -> ExitCode {
-    let Some(binary) = std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from) else {
-        println!("no result: KEYWRIGHT_BIN is not set: it names the release build to measure");
-        return ExitCode::from(2);
+    let binary = match report::binary() {
+        Ok(binary) => binary,
+        Err(error) => {
+            println!("no result: {error}");
+            return ExitCode::from(2);
+        }
     };
     let mut report = Report::begin("swaps");
     let dir = keywright_testbed::scratch::folder("swaps").expect("a folder");

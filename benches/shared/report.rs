@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each benchmark takes what it needs")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a benchmark prints is its result")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fmt, fs, io};
 
@@ -165,6 +165,11 @@ impl Report {
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(format!("{}.json", self.bench)), format!("{:#}\n", Value::Object(json)))
     }
+}
+
+/// The release build that is measured; or what to say where nobody named one.
+pub(crate) fn binary() -> Result<PathBuf, &'static str> {
+    std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from).ok_or("KEYWRIGHT_BIN is not set: it names the release build to measure")
 }
 
 /// The middle figure; of an even number of figures the mean of the two in the middle.

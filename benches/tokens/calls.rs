@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keywright::bench::client::{Caller as As, Client, Operation};
-use keywright::protocol::v2::{DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse};
+use keywright::bench::content::uid;
+use keywright::bench::load::good_status;
+use keywright::protocol::v2::{DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -152,18 +154,9 @@ fn statuses(socket: &Path, time: Duration, stop: &AtomicBool) -> Result<Vec<f64>
             return Err("the load ended before its time".into());
         }
         let start = Instant::now();
-        let answer: StatusResponse =
-            caller.runtime.block_on(caller.client.call(Operation::Status, &StatusRequest {}, taken.len() as u64))?;
+        caller.runtime.block_on(good_status(&caller.client, taken.len() as u64))?;
         taken.push(start.elapsed().as_secs_f64() * 1e3);
-        if answer.healthz != "ok" {
-            return Err(format!("Status says {:?}", answer.healthz).into());
-        }
         std::thread::sleep(PAUSE);
     }
     Ok(taken)
-}
-
-/// One of the shape that the API server makes.
-fn uid(number: u64) -> String {
-    format!("00000000-0000-4000-a000-{:012x}", number & 0xffff_ffff_ffff)
 }

@@ -23,7 +23,7 @@ pub(crate) struct Plugin {
 impl Plugin {
     /// Makes a keyring whose first key is in `token`, and starts the plugin with it. The log has its default level and goes to a file.
     pub(crate) fn start(folder: &Path, token: &Token) -> Result<Self> {
-        let binary = std::env::var_os("KEYWRIGHT_BIN").ok_or("KEYWRIGHT_BIN is not set: it names the release build to measure")?;
+        let binary = crate::report::binary()?;
         let home = folder.join(format!("plugin-{}", token.serial()));
         fs::create_dir(&home)?;
         let config = configure(&home, token)?;

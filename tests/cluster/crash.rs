@@ -100,7 +100,7 @@ pub(crate) fn the_plugin_is_killed_under_load(stack: &mut Stack) {
 }
 
 /// Ends the load when the test fails in the middle, so that the failure is reported and does not hang.
-struct StopOnDrop<'a>(&'a AtomicBool);
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use keywright_testbed::ran::Ran;
 use serde_json::Value;
 
 use crate::counts::{counted_by_kubernetes, counts};
-use crate::stack::{KEYWRIGHT, LONG, OF_KEYRING, Stack, bytes};
+use crate::stack::{KEYWRIGHT, LONG, Stack, bytes};
 
 /// Secrets that are written first.
 const SECRETS: u64 = 60;
@@ -49,7 +49,7 @@ impl Bench {
     }
 
     fn keyring(&self, words: &[&str]) -> Ran {
-        self.run(words, &self.names[OF_KEYRING])
+        self.stack.home.run(words)
     }
 
     fn run(&self, words: &[&str], names: &[String]) -> Ran {

@@ -10,7 +10,7 @@ use keywright_testbed::wait;
 use serde_json::Value;
 
 use crate::kms;
-use crate::stack::{KEYWRIGHT, LONG, OF_KEYRING, SOON, Stack, bytes, sources, stored};
+use crate::stack::{KEYWRIGHT, LONG, SOON, Stack, bytes, sources, stored};
 
 const SECRETS: u64 = 5;
 
@@ -43,7 +43,7 @@ impl Bench {
 
     /// A command that wants the keyring alone.
     fn keyring(&self, words: &[&str]) -> Ran {
-        Ran::of(Command::new(KEYWRIGHT).args(words).args(&self.names[OF_KEYRING])).expect("it ends by itself")
+        Ran::of(&mut self.stack.home.command(words)).expect("it ends by itself")
     }
 
     /// A whole rotation away from `old`, as far as `words` let it.

@@ -189,7 +189,11 @@ impl Configured {
 
     /// Serves it.
     pub(crate) fn serve(&self) -> Plugin {
-        Plugin::with_environment(Path::new(KEYWRIGHT), &self.config, &self.socket, &self.environment).expect("the plugin starts")
+        let mut command = Command::new(KEYWRIGHT);
+        command.arg("serve").arg("--config").arg(&self.config).envs(self.variables());
+        let plugin = Plugin::started(&mut command, &self.socket).expect("the plugin starts");
+        plugin.ready().expect("its keys answer");
+        plugin
     }
 }
 
@@ -216,7 +220,7 @@ fn folder() -> TempDir {
     scratch::folder("keywright").expect("a private folder")
 }
 
-fn private(path: &Path, bytes: &[u8]) {
+pub(crate) fn private(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("it can be written");
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode can be set");
 }

@@ -1,7 +1,6 @@
 //! One control plane with one plugin, as most tests want it.
 
 use std::collections::BTreeSet;
-use std::ops::RangeTo;
 use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
@@ -21,9 +20,6 @@ use crate::kms;
 
 /// The program under test.
 pub(crate) const KEYWRIGHT: &str = env!("CARGO_BIN_EXE_keywright");
-
-/// Which of [`Stack::place`] name the keyring alone, where it is in a development folder.
-pub(crate) const OF_KEYRING: RangeTo<usize> = ..3;
 
 /// The name of the provider in every EncryptionConfiguration here.
 pub(crate) const PROVIDER: &str = "keywright";
@@ -96,7 +92,7 @@ impl Stack {
         self.home.folder()
     }
 
-    /// The options that name its keyring, which are [`OF_KEYRING`], and its etcd.
+    /// The options that name its keyring and its etcd.
     pub(crate) fn place(&self) -> Vec<String> {
         [self.home.options(), vec!["--endpoints".to_owned(), self.etcd.endpoint().to_owned()]].concat()
     }

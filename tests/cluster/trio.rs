@@ -1,7 +1,6 @@
 //! Three nodes of one cluster with a keyring that knows them: on each an API server and a plugin with its own copy of the keyring. One authority
 //! vouches for the API servers, so that one kubeconfig serves all three. Commands run on the first node.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +18,7 @@ use keywright_testbed::{kubeconfig, scratch, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::home::private;
 use crate::stack::{KEYWRIGHT, SOON, bytes, settings, stored, tools};
 
 /// The nodes, as the keyring names them.
@@ -219,9 +219,4 @@ fn configuration(dir: &Path, name: &str, seal: &Path) -> String {
 
 fn keywright(words: &[&str], config: &Path) -> Ran {
     Ran::within(Command::new(KEYWRIGHT).args(words).arg("--config").arg(config), LONG).expect("it ends by itself")
-}
-
-fn private(path: &Path, bytes: &[u8]) {
-    std::fs::write(path, bytes).expect("it is written");
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("its mode can be set");
 }

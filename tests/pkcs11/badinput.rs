@@ -8,7 +8,7 @@ use std::process::Command;
 use keywright_testbed::ran::Ran;
 use keywright_testbed::tokens::{Fake, Guarded, Hsm, Token};
 
-use crate::place::{Place, SOON, folder, objects, write};
+use crate::place::{Place, SOON, bytes_of, folder, local_keyring, objects, write};
 
 const BEGIN: [&str; 4] = ["rotate", "begin", "--provider", "pkcs11"];
 const INIT: [&str; 3] = ["init", "--provider", "pkcs11"];
@@ -36,8 +36,8 @@ fn all_fail(place: &Place, made: &Place, tokens: &[&Token], code: i32, texts: &[
     fails(place, tokens, &INIT, code, texts);
     fails(made, tokens, &BEGIN, code, texts);
     // The same where nothing but the new key is in the token: no attempt is on record for what could not begin.
-    let (kept, local) = (made.text(), made.local_keyring());
-    write(&made.keyring(), &local, 0o600);
+    let kept = made.text();
+    write(&made.keyring(), local_keyring(), 0o600);
     fails(made, tokens, &BEGIN, code, texts);
     write(&made.keyring(), &kept, 0o600);
     fails(made, tokens, &["serve"], code, texts);
@@ -186,7 +186,7 @@ fn another_key_of_the_same_name_is_refused_and_left_where_it_is() {
     let token = one(dir.path());
     let place = Place::made(&[&token], "one", &[]);
     let key = token.objects().expect("objects").remove(0);
-    let id: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&key.id[2 * at..2 * at + 2], 16).expect("hexadecimal")).collect();
+    let id = bytes_of(&key.id);
     let check = |texts: &[&str]| {
         fails(&place, &[&token], &["serve"], 3, texts);
         fails(&place, &[&token], &["keyring", "verify"], 4, &texts[..1]);

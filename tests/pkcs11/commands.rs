@@ -9,7 +9,7 @@ use keywright_testbed::wait;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::place::{Place, SOON, binary, folder, id_in, ids, objects, write};
+use crate::place::{Place, SOON, binary, folder, id_in, ids, objects};
 
 /// Two tokens in stores of their own: SoftHSM's `one` and Kryoptic's `two`. The folder goes when it is dropped.
 fn two() -> (tempfile::TempDir, Token, Token) {
@@ -231,12 +231,9 @@ fn an_export_carries_no_key_of_a_token_and_serves_where_the_token_is() {
     let one = Hsm::softhsm(dir.path()).expect("module").token("one", "12345678").expect("token");
     let place = Place::made(&[&one], "one", &[]);
     place.rotate(&[]);
-    write(&place.dir().join("words"), "eleven lilac otters juggle quietly\n", 0o600);
-    let file = |name: &str| place.dir().join(name).display().to_string();
-    let (words, export) = (file("words"), file("keyring.age"));
-    let made = place.json(&["keyring", "export", "--passphrase-file", &words, "--output-file", &export]);
-    let digest = made["digest"].as_str().expect("text").to_owned();
-    let verify = ["keyring", "verify", "--export", &export, "--passphrase-file", &words, "--digest", &digest, "--output", "json"];
+    let export = place.export();
+    let export = export.each_ref().map(String::as_str);
+    let verify = [&["keyring", "verify", "--output", "json", "--export"][..], &export].concat();
     let verified = Ran::of(Command::new(binary()).args(verify)).expect("ends by itself");
     assert_eq!(verified.code, 0, "{verified:?}");
     assert_eq!((&verified.json()["keys_proved"], verified.json()["versions"][0]["provider"].as_str()), (&json!(0), Some("pkcs11")));
@@ -244,7 +241,7 @@ fn an_export_carries_no_key_of_a_token_and_serves_where_the_token_is() {
     let wrapped = place.client().encrypt();
 
     let node = Place::new(&[&one]);
-    let import = ["keyring", "import", &export, "--passphrase-file", &words, "--digest", &digest];
+    let import = [&["keyring", "import"][..], &export].concat();
     node.json(&import);
     assert_eq!(node.key_ids(), place.key_ids());
     assert_eq!(node.json(&["keyring", "verify"])["keys_proved"], 2);

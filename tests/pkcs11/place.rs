@@ -1,14 +1,15 @@
 //! A machine with tokens: a configuration that names them, PIN files, and the built binary run on it.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use keywright::client::admin;
+use keywright::config::admin_path;
 use keywright::protocol::v2::key_management_service_client::KeyManagementServiceClient;
 use keywright::protocol::v2::{DecryptRequest, EncryptRequest, StatusRequest};
 use keywright_testbed::plugin::Plugin;
@@ -40,6 +41,16 @@ pub(crate) fn binary() -> &'static str {
 pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>, mode: u32) {
     std::fs::write(path, bytes).expect("write");
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod");
+}
+
+/// A keyring of local keys, which every place opens, for each has the same seal key.
+pub(crate) fn local_keyring() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let place = Place::new(&[]);
+        place.init(&[]);
+        place.text()
+    });
+    &TEXT
 }
 
 /// What is in the tokens, in an order of its own.
@@ -136,13 +147,6 @@ impl Place {
         std::fs::read_to_string(self.keyring()).expect("the keyring is there")
     }
 
-    /// A keyring of local keys for this place, which is not put there.
-    pub(crate) fn local_keyring(&self) -> String {
-        let other = Self::new(&[]);
-        other.init(&[]);
-        other.text()
-    }
-
     fn words(&self, words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).chain(["--config".into(), self.config().into()]).collect()
     }
@@ -235,16 +239,24 @@ impl Place {
         ids
     }
 
+    /// Exports it under a passphrase: the words that name and open the export, for whoever imports it.
+    #[track_caller]
+    pub(crate) fn export(&self) -> [String; 5] {
+        write(&self.dir().join("words"), "eleven lilac otters juggle quietly\n", 0o600);
+        let file = |name: &str| self.dir().join(name).display().to_string();
+        let (words, export) = (file("words"), file("keyring.age"));
+        let made = self.json(&["keyring", "export", "--passphrase-file", &words, "--output-file", &export]);
+        let digest = made["digest"].as_str().expect("text").to_owned();
+        [export, "--passphrase-file".into(), words, "--digest".into(), digest]
+    }
+
     fn socket(&self) -> PathBuf {
         self.dir().join("kms.sock")
     }
 
     /// Starts the plugin and waits for nothing.
     pub(crate) fn spawn(&self) -> Plugin {
-        let variables =
-            self.env.iter().map(|(name, value)| [OsString::from(name), "=".into(), value.clone()].into_iter().collect::<OsString>());
-        let words = variables.chain([binary().into()]).chain(self.words(&["serve"]));
-        Plugin::spawn("env".as_ref(), words, &self.socket()).expect("starts")
+        Plugin::started(&mut self.command(&["serve"]), &self.socket()).expect("starts")
     }
 
     /// Starts the plugin and waits until its keys answer.
@@ -263,26 +275,21 @@ impl Place {
     pub(crate) fn loaded(&self) {
         let line = format!("generation {}", self.json(&["keyring", "show"])["generation"]);
         wait::until(&line, SOON, || {
-            let state = self.admin("/state");
+            let state = admin::get(&admin_path(&self.socket()), "/state").map_err(|e| e.to_string())?;
             if state.lines().any(|l| l == line) { Ok(()) } else { Err(state) }
         })
         .expect("it comes");
-    }
-
-    /// What the second socket answers.
-    pub(crate) fn admin(&self, path: &str) -> String {
-        let mut stream = Blocking::connect(self.dir().join("kms.sock.admin")).expect("the second socket is there");
-        stream.set_read_timeout(Some(SOON)).expect("a limit");
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("it listens");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer.split_once("\r\n\r\n").expect("HTTP").1.to_owned()
     }
 }
 
 /// The id of a key in hexadecimal, from its name `pkcs11:...;id=%01%02...`.
 pub(crate) fn id_in(key: &str) -> String {
     key.rsplit_once(";id=").expect("a name of a key has its id").1.replace('%', "").to_ascii_lowercase()
+}
+
+/// The bytes of an id that is written in hexadecimal.
+pub(crate) fn bytes_of(id: &str) -> Vec<u8> {
+    (0..id.len() / 2).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).expect("hexadecimal")).collect()
 }
 
 /// What Encrypt answered.

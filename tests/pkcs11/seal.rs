@@ -3,7 +3,7 @@
 use keywright_testbed::tokens::{Fake, Guarded, Hsm, Token};
 use keywright_testbed::wait;
 
-use crate::place::{Place, SOON, folder, ids, objects, table, write};
+use crate::place::{Place, SOON, bytes_of, folder, ids, objects, table};
 
 /// `[seal]` by this token.
 fn by(token: &Token) -> String {
@@ -41,13 +41,9 @@ fn an_export_of_a_keyring_of_local_keys_that_a_token_opens_is_read_where_there_i
     let token = Hsm::softhsm(dir.path()).expect("module").token("one", "12345678").expect("token");
     let place = Place::sealed(&[&token], &by(&token));
     place.init(&[]);
-    write(&place.dir().join("words"), "eleven lilac otters juggle quietly\n", 0o600);
-    let file = |name: &str| place.dir().join(name).display().to_string();
-    let (words, export) = (file("words"), file("keyring.age"));
-    let made = place.json(&["keyring", "export", "--passphrase-file", &words, "--output-file", &export]);
-    let digest = made["digest"].as_str().expect("text").to_owned();
+    let export = place.export();
     let node = Place::new(&[]);
-    node.json(&["keyring", "import", &export, "--passphrase-file", &words, "--digest", &digest]);
+    node.json(&[&["keyring", "import"][..], &export.each_ref().map(String::as_str)].concat());
     assert_eq!(node.key_ids(), place.key_ids());
     assert_eq!(node.json(&["keyring", "verify"])["keys_proved"], 1);
 }
@@ -119,8 +115,7 @@ fn another_token_than_the_one_of_the_slot_does_not_open_it() {
         place.run(words).fails(3, &["it has no key with label `keywright-seal-", &id]);
     }
     // And another key of the same name.
-    let id: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).expect("hexadecimal")).collect();
-    one.make_key(&label, &id, Guarded::Fully).expect("key");
+    one.make_key(&label, &bytes_of(&id), Guarded::Fully).expect("key");
     for words in [&["keyring", "verify"][..], &["rotate", "begin"], &["serve"]] {
         place.run(words).fails(3, &["this is not the secret that the keyring's pkcs11 token"]);
     }

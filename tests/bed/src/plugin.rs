@@ -30,14 +30,7 @@ impl Plugin {
 
     /// Starts `binary serve --config FILE` and waits until its keys answer. `socket` is what the file says.
     pub fn configured(binary: &Path, config: &Path, socket: &Path) -> Result<Self> {
-        Self::with_environment(binary, config, socket, &[])
-    }
-
-    /// The same, with variables that the module of its tokens wants.
-    pub fn with_environment(binary: &Path, config: &Path, socket: &Path, variables: &[(&str, OsString)]) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()]).envs(variables.iter().map(|(name, value)| (name, value)));
-        let plugin = Self::started(&mut command, socket)?;
+        let plugin = Self::spawn(binary, ["serve".into(), "--config".into(), config.into()], socket)?;
         plugin.ready()?;
         Ok(plugin)
     }
@@ -47,7 +40,8 @@ impl Plugin {
         Self::started(Command::new(binary).args(arguments), socket)
     }
 
-    fn started(command: &mut Command, socket: &Path) -> Result<Self> {
+    /// Starts `command`, which serves at `socket`, and waits for nothing.
+    pub fn started(command: &mut Command, socket: &Path) -> Result<Self> {
         let process = Process::spawn("keywright", command.env_remove("RUST_LOG"))?;
         Ok(Self { process, socket: socket.to_owned() })
     }

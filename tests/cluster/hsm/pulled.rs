@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use keywright_testbed::wait;
 use tonic::Code;
 
+use crate::crash::StopOnDrop;
 use crate::home::{Configured, Home};
 use crate::kms::Client;
 use crate::stack::{SOON, Stack, bytes};
@@ -114,15 +115,6 @@ fn sessions(calls: &Path) -> (usize, usize) {
         }
     }
     (open, logins)
-}
-
-/// Ends the load when the test fails in the middle, so that the failure is reported and does not hang.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -109,11 +109,6 @@ impl Calls {
         self.count(name).saturating_sub(self.answers(name).len())
     }
 
-    /// The functions that began, in order.
-    pub fn names(&self) -> Vec<&str> {
-        self.lines.iter().filter(|line| line.answer.is_none()).map(|line| line.name.as_str()).collect()
-    }
-
     /// Most threads of one process that were inside the module at once.
     pub fn most_at_once(&self) -> usize {
         let mut most = 0;
