@@ -104,6 +104,9 @@ impl Prober {
         for (at, _) in due {
             self.begin(keyring, at, now);
         }
+        for (_, waits) in keyring.waiting() {
+            waits.workers.look(now);
+        }
         for change in self.health.look(keyring, now) {
             let (key_id, token) = (change.key_id, change.token);
             match change.to {

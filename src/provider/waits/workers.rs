@@ -1,16 +1,19 @@
 //! A bounded number of threads that may wait for one token.
 //!
 //! A call that hangs in a module cannot be ended, so its thread is lost until it returns: it is counted, and no other is started in its place.
-//! What waits for a thread waits in a queue, and leaves it when nobody wants it any more, so the queue is as long as there are callers.
+//! What waits for a thread waits in a queue ([`state`]), and leaves it when nobody wants it any more, so the queue is as long as there are callers.
 
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use state::{Hand, State};
 
 use super::Limits;
 use crate::provider::pkcs11::TokenName;
@@ -29,23 +32,7 @@ struct Shared {
     threads: usize,
     limits: Limits,
     state: Mutex<State>,
-    work: Condvar,
     calls: [AtomicU64; Outcome::ALL.len()],
-}
-
-#[derive(Default)]
-struct State {
-    /// Number of the next job.
-    next: u64,
-    /// Jobs that no thread has taken, by number.
-    queue: VecDeque<(u64, Job)>,
-    /// Threads there are, or are about to be.
-    started: usize,
-    /// Those that wait for a job.
-    idle: usize,
-    /// For each thread that runs: since when it is in its job, if it is in one.
-    inside: Vec<Option<Instant>>,
-    closed: bool,
 }
 
 /// How a call of the token ended.
@@ -98,8 +85,14 @@ pub struct Figures {
 impl Workers {
     /// Those of `token`, which has not been asked for anything yet: at most `threads` (at least one), each started when it is first needed.
     pub fn of(token: TokenName, threads: usize, limits: Limits) -> Self {
-        let (state, work) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { token, threads: threads.max(1), limits, state, work, calls: Default::default() }))
+        Self::on(std::thread::available_parallelism().map_or(1, NonZeroUsize::get), token, threads, limits)
+    }
+
+    /// The same on a machine with so many processors.
+    fn on(processors: usize, token: TokenName, threads: usize, limits: Limits) -> Self {
+        let threads = threads.max(1);
+        let state = Mutex::new(State::new(threads, processors));
+        Self(Arc::new(Shared { token, threads, limits, state, calls: Default::default() }))
     }
 
     /// Most calls that are in the token at once.
@@ -122,21 +115,24 @@ impl Workers {
     /// What the job is to say, it says through a channel of its caller's; the channel closes unused if the job panicked, or no thread could be
     /// started. The job is dropped unrun when what is returned is dropped before a thread took it.
     pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Interest {
-        let mut state = self.0.lock();
-        let number = state.next;
-        state.next += 1;
-        state.queue.push_back((number, Box::new(job)));
-        let start = state.idle < state.queue.len() && state.started < self.0.threads;
-        state.started += usize::from(start);
-        // One that is in a job looks into the queue when it is done.
-        let wake = state.idle > 0;
-        drop(state);
-        if start {
-            Shared::start(&self.0);
-        } else if wake {
-            self.0.work.notify_one();
-        }
+        let (number, hand) = {
+            let mut state = self.0.lock();
+            (state.push(Box::new(job)), state.hand(Instant::now()))
+        };
+        Shared::lend(&self.0, hand);
         Interest { shared: self.0.clone(), number }
+    }
+
+    /// Has more threads take jobs if those at work turned out, at `now`, to be held up: to be called now and then, for it may be that nobody asks
+    /// for anything.
+    pub fn look(&self, now: Instant) {
+        loop {
+            let hand = self.0.lock().hand(now);
+            if matches!(hand, Hand::Enough) {
+                return;
+            }
+            Shared::lend(&self.0, hand);
+        }
     }
 
     /// Counts a call that ended so.
@@ -167,12 +163,12 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        let left = {
+        let (asleep, left) = {
             let mut state = self.0.lock();
             state.closed = true;
-            std::mem::take(&mut state.queue)
+            (std::mem::take(&mut state.asleep), std::mem::take(&mut state.queue))
         };
-        self.0.work.notify_all();
+        asleep.iter().for_each(|(_, thread)| thread.unpark());
         drop(left);
     }
 }
@@ -186,10 +182,7 @@ pub struct Interest {
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        let at = state.queue.binary_search_by_key(&self.number, |(number, _)| *number);
-        let job = at.ok().and_then(|at| state.queue.remove(at));
-        drop(state);
+        let job = self.shared.lock().remove(self.number);
         // It may hold secrets, and drops things that lock: here, outside of the lock.
         drop(job);
     }
@@ -201,6 +194,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lend(shared: &Arc<Self>, hand: Hand) {
+        match hand {
+            Hand::Enough => {}
+            Hand::Wake(thread) => thread.unpark(),
+            Hand::Start => Self::start(shared),
+        }
+    }
+
     /// Starts a thread that is counted already.
     fn start(shared: &Arc<Self>) {
         let thread = std::thread::Builder::new().name("kw-token".into());
@@ -210,7 +211,7 @@ impl Shared {
         let mut state = shared.lock();
         state.started -= 1;
         // With no thread at all nobody would ever take them.
-        let left = if state.started == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() };
+        let left = if state.started == 0 { std::mem::take(&mut state.queue) } else { Default::default() };
         drop(state);
         drop(left);
     }
@@ -225,20 +226,26 @@ impl Shared {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a call of a token panicked: a defect of Keywright, please report it");
             }
-            self.lock().inside[me] = None;
         }
     }
 
-    /// The next job of thread `me`; none when it is to end.
+    /// Notes that thread `me` is in no job any more, and waits for its next; none when it is to end.
     fn next(&self, me: usize) -> Option<Job> {
         let mut state = self.lock();
-        state.idle += 1;
-        while state.queue.is_empty() && !state.closed {
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut now = Instant::now();
+        state.done(me, now);
+        while !state.closed && !state.has_job(now) {
+            state.asleep.push((me, std::thread::current()));
+            // It is taken out when it is woken.
+            while !state.closed && state.asleep.iter().any(|(number, _)| *number == me) {
+                drop(state);
+                std::thread::park();
+                state = self.lock();
+            }
+            now = Instant::now();
         }
-        state.idle -= 1;
         let (_, job) = state.queue.pop_front()?;
-        state.inside[me] = Some(Instant::now());
+        state.inside[me] = Some(now);
         Some(job)
     }
 }

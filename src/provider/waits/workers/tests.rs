@@ -30,7 +30,7 @@ fn until_busy(workers: &Workers, busy: usize) {
 
 #[test]
 fn threads_that_hang_are_counted_and_no_more_are_started_than_there_may_be() {
-    let workers = workers(3);
+    let workers = Workers::on(3, crate::provider::waits::played::name(), 3, Limits::default());
     assert_eq!(workers.figures(Instant::now()), Figures { threads: 3, ..Figures::default() }, "none before it is needed");
     let (began, begins) = mpsc::channel();
     let jobs: Vec<_> = (0..10).map(|number| gated(&began, number)).map(|(go, job)| (go, workers.submit(job))).collect();
@@ -67,7 +67,7 @@ fn a_thread_that_is_free_is_used_before_another_is_started() {
         go.send(()).expect("waits");
         assert_eq!(begins.recv_timeout(SOON), Ok(number));
         let end = Instant::now() + SOON;
-        while workers.0.lock().idle == 0 {
+        while workers.0.lock().asleep.is_empty() {
             assert!(Instant::now() < end);
             std::thread::yield_now();
         }
@@ -137,4 +137,34 @@ fn threads_end_with_their_workers_but_for_one_that_is_stuck() {
     until(1);
     go.send(()).expect("waits");
     until(0);
+}
+
+#[test]
+fn a_job_behind_short_ones_that_hang_gets_a_thread_when_somebody_asks_or_looks() {
+    let workers = Workers::on(1, crate::provider::waits::played::name(), 4, Limits::default());
+    let (said, says) = mpsc::channel();
+    let end = Instant::now() + SOON;
+    while !workers.0.lock().computes() {
+        assert!(Instant::now() < end);
+        let said = said.clone();
+        let _interest = workers.submit(move || said.send(()).expect("is waited for"));
+        says.recv_timeout(SOON).expect("runs");
+    }
+    let (began, begins) = mpsc::channel();
+    let mut earliest = Instant::now();
+    let jobs: Vec<_> = (0..3).map(|number| gated(&began, number)).map(|(go, job)| (go, workers.submit(job))).collect();
+    assert_eq!(begins.recv_timeout(SOON), Ok(0));
+    assert_eq!(workers.figures(Instant::now()), Figures { threads: 4, busy: 1, stuck: 0, queued: 2 }, "one processor");
+    for number in [1, 2] {
+        let asked = Instant::now();
+        while workers.figures(Instant::now()).queued > 2 - number {
+            workers.look(Instant::now());
+            assert!(asked.elapsed() < SOON);
+            std::thread::yield_now();
+        }
+        assert_eq!(begins.recv_timeout(SOON), Ok(number));
+        assert!(earliest.elapsed() > state::OVERDUE, "not before the one before it was held up for long");
+        earliest = asked;
+    }
+    drop(jobs);
 }
