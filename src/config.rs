@@ -271,7 +271,7 @@ impl Place<'_> {
         match (&seal, machine_bound) {
             // What LoadCredentialEncrypted= loads is usually sealed to the machine, and nobody but the operator knows.
             (Seal::Credential(_), machine_bound) => Ok((seal, machine_bound.is_none_or(Spanned::into_inner))),
-            // A TPM is one; an HSM with a backup is not.
+            // One that cannot leave the machine is; an HSM with a backup is not.
             (Seal::Token(_), Some(value)) => Ok((seal, value.into_inner())),
             (_, None) => Ok((seal, false)),
             (_, Some(value)) => self.refuse("seal.machine_bound", &value, "is only for `seal.credential` and `seal.token`"),

@@ -1,9 +1,15 @@
 //! The unit in the repository, started by a real systemd, with each kind of credential.
 
+#[path = "systemd/token.rs"]
+mod token;
+#[path = "systemd/tpm.rs"]
+mod tpm;
+
 use std::path::Path;
 use std::time::Duration;
 
 use keywright_testbed::leak;
+use keywright_testbed::page::bodies;
 use keywright_testbed::plugin::field;
 use keywright_testbed::systemd::{Machine, OUT, Report};
 
@@ -24,6 +30,8 @@ const TO_HOST: &str = "systemd-creds setup && \
 
 const START: &str = "timeout 30 systemctl start keywright.service";
 const STATUS: &str = "/usr/local/bin/keywright status --config /etc/keywright/config.toml --output json";
+/// Ends when the unit is active, however often it had to be started.
+const BACK: &str = "timeout 30 sh -c 'until systemctl --quiet is-active keywright; do sleep 0.05; done'";
 const NEVER_ACTIVE: &str = "ActiveEnterTimestampMonotonic=0";
 
 fn seal_key() -> Vec<u8> {
@@ -51,6 +59,19 @@ fn machine() -> Machine {
         .file("/etc/keywright/recovery.key", 0o600, bytes(64, 8))
         .file("/etc/keywright/passphrase", 0o600, format!("{WORDS}\n"))
         .step("bus", "chmod 0700 /etc/keywright && systemctl start dbus.socket") // systemd-run needs it
+}
+
+/// The only block of this kind in the section of a page that has `text`.
+fn block(page: &str, section: &str, kind: &str, text: &str) -> String {
+    let mut found = bodies(page, section, kind);
+    found.retain(|body| body.contains(text));
+    let [body] = &found[..] else { panic!("{} {kind} blocks under {section:?} have {text:?}", found.len()) };
+    body.clone()
+}
+
+/// What a block does before it ends by having the unit edited.
+fn before_the_edit(block: &str) -> &str {
+    block.strip_suffix("systemctl edit keywright\n").unwrap_or_else(|| panic!("the last line edits the unit: {block}"))
 }
 
 fn config(seal: &str) -> String {

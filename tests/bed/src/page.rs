@@ -47,6 +47,24 @@ pub fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
+/// The bodies of the blocks of this kind (`ini`, `toml`, ..) under a heading of the second level, in order; code that a test takes as it stands.
+pub fn bodies(page: &str, section: &str, kind: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut here = false;
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            here = heading == section;
+        }
+        let Some(fence) = line.strip_prefix("```") else { continue };
+        let body: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+        if here && fence == kind {
+            found.push(body);
+        }
+    }
+    found
+}
+
 /// Asserts that `output` has the shown lines of `block`, in their order.
 #[track_caller]
 pub fn assert_shown(page: &str, block: &Block, output: &[String]) {
@@ -123,6 +141,14 @@ mod tests {
         let blocks = blocks(page);
         let seen: Vec<_> = blocks.iter().map(|b| (b.line, b.section.as_str(), b.note.as_str(), b.script.as_str(), b.shown.len())).collect();
         assert_eq!(seen, [(2, "", "", "a\nb", 0), (10, "One", "on every node", "c", 1)]);
+    }
+
+    #[test]
+    fn bodies_are_those_of_one_kind_under_one_heading() {
+        let page = "```ini\nzero\n```\n## One\n```ini\na\n## b\n```\n```sh\nc\n```\n```ini\nd\n```\n## Two\n```ini\ne\n```\n";
+        assert_eq!(bodies(page, "One", "ini"), ["a\n## b\n", "d\n"]);
+        assert_eq!(bodies(page, "One", "sh"), ["c\n"]);
+        assert_eq!(bodies(page, "Three", "ini"), [""; 0]);
     }
 
     #[test]

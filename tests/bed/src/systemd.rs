@@ -14,6 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlo
 
 use crate::log::Log;
 use crate::process::Process;
+use crate::ran::Ran;
 use crate::{Error, Result, scratch};
 
 /// A folder inside that outlives the run: files written there are in [`Report::file`].
@@ -21,6 +22,9 @@ pub const OUT: &str = "/var/bed/out";
 
 /// Mounts, then becomes systemd. Runs as PID 1 of the new namespaces.
 const BOOT: &str = include_str!("systemd/boot.sh");
+
+/// Removes what the machine leaves behind outside of its namespaces: its cgroup.
+const CLEAN: &str = include_str!("systemd/clean.sh");
 
 /// Runs the steps in order, inside, and ends the machine.
 const STEPS: &str = include_str!("systemd/steps.sh");
@@ -105,7 +109,7 @@ impl Machine {
         // Somebody must read it: systemd waits a second for each line that a full terminal does not take.
         let console = Log::follow(fs::File::from(ours));
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--uts", "--ipc", "--net", "--cgroup", "--pid", "--fork", "--kill-child=KILL", "--", "bash"]);
+        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child=KILL", "--", "bash"]);
         command.arg(boot).arg(&tree).arg(out.path()).arg(&terminal);
         let mut process = Process::spawn("systemd", &mut command)?;
         let ended = process.wait(limit);
@@ -114,6 +118,7 @@ impl Machine {
         console.wait_end(Duration::from_secs(5))?;
         let said = format!("console:\n{}", console.tail(60));
         ended.map_err(|e| Error::new(format!("{e}\n{said}")))?;
+        clean(out.path())?;
 
         let steps = self.steps.iter().enumerate().map(|(number, (name, _))| result(out.path(), number, name));
         let steps = steps.collect::<Result<Vec<_>>>().map_err(|e| Error::new(format!("{e}\n{said}")))?;
@@ -157,6 +162,11 @@ fn place(tree: &Path, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     let file = tree.join(inside);
     fs::write(&file, content)?;
     Ok(fs::set_permissions(&file, fs::Permissions::from_mode(mode))?)
+}
+
+fn clean(out: &Path) -> Result<()> {
+    let ran = Ran::of(Command::new("unshare").args(["--mount", "--", "bash", "-c", CLEAN, "clean.sh"]).arg(out))?;
+    if ran.code == 0 { Ok(()) } else { Err(Error::new(format!("the cgroup of the machine stays: {}", ran.err))) }
 }
 
 fn make_folder(folder: &Path) -> Result<()> {

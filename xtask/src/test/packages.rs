@@ -19,7 +19,7 @@ macro_rules! library {
 }
 
 /// Program (or file, or the beginning of its name and a `*`), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 25] = [
+const NEEDED: [(&str, &str, &str); 29] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
@@ -45,6 +45,10 @@ const NEEDED: [(&str, &str, &str); 25] = [
     (library!("libclang-*"), "libclang1", "reads their headers"),
     ("/usr/bin/dbus-daemon", "dbus", "carries what systemd-run asks for"),
     ("/lib/systemd/systemd", "systemd", "starts the shipped unit"),
+    ("swtpm", "swtpm", "is a TPM for it"),
+    (library!("libtss2-esys.so.0"), "libtss2-esys-3.0.2-0", "is how it talks to a TPM"),
+    (library!("libtss2-rc.so.0"), "libtss2-rc0", "is what it says of a TPM's errors"),
+    (library!("libtss2-tcti-swtpm.so.0"), "libtss2-tcti-swtpm0", "reaches this one"),
 ];
 
 /// Installs what is missing, or fails with the line that does.

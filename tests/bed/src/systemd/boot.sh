@@ -1,9 +1,21 @@
-# Becomes systemd, as PID 1 of namespaces that the caller has made: mount, uts, ipc, net, cgroup, pid.
+# Becomes systemd, as PID 1 of namespaces that the caller has made: mount, uts, ipc, net, pid.
 # Arguments: TREE (files to lay over this machine's root), OUT (folder to find at /var/bed/out), TERMINAL (for /dev/console).
 set -eu
 tree=$1 out=$2 terminal=$3
 
 mount --make-rprivate /
+
+# A cgroup of its own, and then a namespace that begins there: another machine has units of the same names, and its systemd would take away
+# the cgroups of ours. The caller removes it, by the name of OUT.
+if [ -z "${in_own_cgroup:-}" ]; then
+    mount -t cgroup2 cgroup2 /mnt
+    own=/mnt$(sed -n 's/^0:://p' /proc/self/cgroup)/$(basename "$out")
+    mkdir "$own"
+    echo 0 > "$own/cgroup.procs"
+    umount /mnt
+    in_own_cgroup=yes exec unshare --cgroup -- bash "$0" "$@"
+fi
+
 # The mount point only has to exist and to stay out of the overlay's way; what is mounted on it is seen in this namespace alone.
 stage=/mnt
 mount -t tmpfs -o size=1g,mode=0755 stage "$stage"
