@@ -49,9 +49,10 @@ impl Terminal {
             Ok((ours, other))
         };
         let (ours, other) = open().map_err(|e| Error::while_doing("open a pseudo-terminal", e))?;
-        // setsid replaces itself by the program, so the pid stays.
+        // Both replace themselves by the program, so the pid stays. A test run that a shell put in the background ignores these signals, and so
+        // would all that it starts.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg("--").arg(program).args(arguments);
+        command.args(["--ctty", "--", "env", "--default-signal=INT,QUIT"]).arg(program).args(arguments);
         let child = command.stdin(other).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.map_err(|e| Error::while_doing("start setsid", e))?;
         let terminal = Self { ours: ours.into(), child, shown: Vec::new(), read_to: 0 };
