@@ -12,6 +12,8 @@
 
 #[path = "shared/report.rs"]
 mod report;
+#[path = "shared/versions.rs"]
+mod versions;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -22,11 +24,8 @@ use std::time::{Duration, Instant};
 use keywright::adoption::{Caller, Callers};
 use keywright::entropy::{Entropy, OsEntropy};
 use keywright::key_id::KeyId;
-use keywright::keyring::create::First;
-use keywright::keyring::document::Time;
-use keywright::keyring::rotation;
 use keywright::keyring::seal::Opener;
-use keywright::keyring::store::{self, Changing};
+use keywright::keyring::store;
 use keywright::log::Log;
 use keywright::protocol::v2;
 use keywright::provider::local::LocalKek;
@@ -52,7 +51,8 @@ fn main() -> ExitCode {
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
     let [one, many] = [("one", 1), ("many", VERSIONS)].map(|(name, versions)| {
         let path = dir.path().join(name);
-        make(&path, versions);
+        versions::create(&path);
+        versions::grow(&path, versions);
         path
     });
     let (log, _guard) = on_a_core_of_its_own(|| Log::to(std::io::sink()).expect("starts"));
@@ -79,28 +79,6 @@ fn move_to(core: usize) {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).expect("a core that may be used");
-}
-
-/// A keyring file with that many versions, all but the last of them retired.
-fn make(path: &Path, versions: usize) {
-    let now: Time = "2026-01-02T03:04:05Z".parse().expect("valid");
-    let openers = [Opener::InsecureDevelopment];
-    let first = First { openers: &openers, nodes: vec![], hold: Duration::ZERO, key: keywright::keyring::create::NewKey::Local, now };
-    store::create(path, first, &Tokens::none(), &OsEntropy).expect("makes");
-    if versions == 1 {
-        return;
-    }
-    let mut changing = Changing::begin(path, &openers[0], &Tokens::none()).expect("locks");
-    for _ in 1..versions {
-        let (document, keys) = (&mut changing.opened.document, &changing.opened.keys);
-        rotation::begin(document, keys, now, &OsEntropy).expect("begins");
-        rotation::promote(document, None, now).expect("promotes");
-        // As many entries of history as real rotations leave.
-        for what in ["begin", "promote"] {
-            rotation::record(document, now, what.parse().expect("a word")).expect("records");
-        }
-    }
-    changing.commit(path, &openers, now, "last".parse().expect("a word"), &OsEntropy).expect("commits");
 }
 
 /// The yardstick is what no loader can leave out: the file is read once, and every version's key is set up from its 32 bytes and

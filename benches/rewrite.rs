@@ -17,56 +17,26 @@
 
 #[path = "shared/report.rs"]
 mod report;
+#[path = "shared/stale.rs"]
+mod stale;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use keywright::adoption::page;
-use keywright::client::admin;
-use keywright::config::admin_path;
-use keywright::entropy::{Entropy, OsEntropy};
-use keywright_testbed::api::Api;
-use keywright_testbed::apiserver::{ApiServer, Settings, TOKEN};
 use keywright_testbed::controllers::ControllerManager;
-use keywright_testbed::encryption::{Provider, configuration};
-use keywright_testbed::etcd::Etcd;
-use keywright_testbed::kubeconfig;
-use keywright_testbed::plugin::Plugin;
 use keywright_testbed::tools::Tools;
 use report::{Figure, Gate, Report};
-use serde_json::{Value, json};
+use serde_json::json;
+use stale::{Bench, seconds};
 
 const SECRETS: usize = 2_000;
 const ROUNDS: usize = 3;
 const GATE: f64 = 4.0;
 const WANTED: f64 = 6.0;
-/// Of the one value of each Secret.
-const SIZE: usize = 500;
-/// Requests at a time while Secrets are made.
-const WRITERS: usize = 8;
-const START: Duration = Duration::from_secs(60);
-/// An API server asks for the key's name every 20 s, and two answers are needed.
-const ADOPTION: Duration = Duration::from_secs(150);
-/// `timeout` of the KMS provider: an Encrypt that was begun is over by then.
-const SETTLE: Duration = Duration::from_secs(3);
 
 const MIGRATIONS: &str = "/apis/storagemigration.k8s.io/v1/storageversionmigrations";
 /// More than three minutes of waiting, and the patches, one after the other.
 const MIGRATION: Duration = Duration::from_secs(900);
-
-/// What runs, and how its parts are named.
-struct Bench {
-    // In the order in which they are to be dropped.
-    server: ApiServer,
-    plugin: Plugin,
-    etcd: Etcd,
-    keywright: PathBuf,
-    kubectl: PathBuf,
-    folder: tempfile::TempDir,
-    secrets: usize,
-}
 
 fn main() -> ExitCode {
     let keywright = match report::binary() {
@@ -135,60 +105,6 @@ fn main() -> ExitCode {
 }
 
 impl Bench {
-    fn start(tools: &Tools, keywright: PathBuf, secrets: usize) -> Self {
-        let folder = keywright_testbed::scratch::folder("rewrite").expect("a folder");
-        let plugin = Plugin::dev(&keywright, folder.path()).expect("the plugin starts");
-        let etcd = Etcd::start(tools).expect("etcd starts");
-        let settings = Settings::new(configuration(&[Provider::kms_v2("keywright", plugin.socket())]));
-        let server = ApiServer::start(tools, &etcd, &settings).expect("the API server starts");
-        server.kms_ready(START).expect("the API server likes the plugin");
-        kubeconfig::write(&folder.path().join("kubeconfig"), &server, TOKEN).expect("it is written");
-        std::thread::scope(|scope| {
-            for writer in 0..WRITERS {
-                let api = server.api();
-                scope.spawn(move || (writer..secrets).step_by(WRITERS).for_each(|number| create(api, number)));
-            }
-        });
-        Self { server, plugin, etcd, keywright, kubectl: tools.kubectl(), folder, secrets }
-    }
-
-    /// A new primary, adopted by the API server; gives its key_id. Every Secret is stale then, and that is seen.
-    fn rotate(&self) -> String {
-        for step in ["begin", "promote"] {
-            output(Command::new(&self.keywright).args(["rotate", step]).args(self.keyring()));
-        }
-        let list: Value = parsed(Command::new(&self.keywright).args(["keyring", "list", "--output", "json"]).args(self.keyring()));
-        let versions = list.as_array().expect("a list");
-        let primary = versions.iter().find(|version| version["state"] == "primary").expect("one is");
-        let primary = primary["key_id"].as_str().expect("text").to_owned();
-        let end = Instant::now() + ADOPTION;
-        while !self.adopted(&primary) {
-            assert!(Instant::now() < end, "the API server did not adopt {primary}");
-            // It polls the plugin when it is asked, and not more often than it wants.
-            let _ = self.server.api().kms_ready();
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let stale = self.under();
-        assert!(!stale.contains_key(&primary) && stale.values().sum::<u64>() == self.secrets as u64, "not all are stale: {stale:?}");
-        primary
-    }
-
-    /// Whether everyone who calls the plugin writes with `primary`: what a rewrite waits for, so that neither side has to.
-    fn adopted(&self, primary: &str) -> bool {
-        let text = admin::get(&admin_path(self.plugin.socket()), "/adoption").expect("the plugin answers");
-        let now = Instant::now();
-        let page = page::read(&text, now).expect("it is of this release");
-        let mut writers = page.callers.iter().filter(|caller| !caller.ours).map(|caller| caller.calls).peekable();
-        writers.peek().is_some() && writers.all(|calls| calls.adopted(now, SETTLE).is_some_and(|key_id| key_id.to_string() == primary))
-    }
-
-    fn rewrite(&self) -> Command {
-        let mut command = Command::new(&self.keywright);
-        command.args(["rotate", "rewrite", "--output", "json", "--endpoints", self.etcd.endpoint(), "--kubeconfig"]);
-        command.arg(self.folder.path().join("kubeconfig")).args(self.keyring());
-        command
-    }
-
     fn replace(&self) -> Command {
         let mut command = Command::new("bash");
         let script = r#"set -o pipefail; "$0" get secrets -A -o json | "$0" replace -f -"#;
@@ -210,52 +126,12 @@ impl Bench {
         [begun.elapsed().as_secs_f64(), first.elapsed().as_secs_f64()]
     }
 
-    /// Whether no Secret is anywhere else; said where one is.
-    fn is_all_under(&self, primary: &str) -> bool {
-        let found = self.under();
-        let good = found == BTreeMap::from([(primary.to_owned(), self.secrets as u64)]);
-        if !good {
-            println!("no result: Secrets were left under {found:?}, and all {} should be under {primary}", self.secrets);
-        }
-        good
-    }
-
-    /// How many Secrets there are under each key, by a scan.
-    fn under(&self) -> BTreeMap<String, u64> {
-        let said = parsed(Command::new(&self.keywright).args(["scan", "--output", "json", "--endpoints", self.etcd.endpoint()]));
-        let counts = said["stores"][0]["report"]["counts"].as_array().expect("a list");
-        let mut found = BTreeMap::new();
-        for count in counts.iter().filter(|count| count["resource"] == "secrets") {
-            let key_id = count["key_id"].as_str().expect("text").to_owned();
-            *found.entry(key_id).or_default() += count["values"].as_u64().expect("a number");
-        }
-        found
-    }
-
     /// Seconds of processor time of the servers so far, and of all commands that have ended.
     fn processor_time(&self) -> f64 {
         let servers = [self.server.pid(), self.plugin.pid(), self.etcd.pid()];
         let servers = servers.iter().map(|pid| ticks(&pid.to_string())[0]).sum::<u64>();
         (servers + ticks("self")[1]) as f64 / rustix::param::clock_ticks_per_second() as f64
     }
-
-    fn keyring(&self) -> [&Path; 3] {
-        [Path::new("--dev"), Path::new("--dir"), self.folder.path()]
-    }
-}
-
-fn create(api: &Api, number: usize) {
-    let mut value = [0; SIZE];
-    OsEntropy.fill(&mut value).expect("the kernel has randomness");
-    let created = api.create_secret(&format!("secret-{number:06}"), &[("value", &value)]);
-    created.and_then(|answer| answer.ok()).expect("it is written");
-}
-
-/// How long the command takes, from its start to its end.
-fn seconds(command: &mut Command) -> f64 {
-    let start = Instant::now();
-    output(command);
-    start.elapsed().as_secs_f64()
 }
 
 /// Clock ticks that a process has run, and that its children had which it waited for.
@@ -266,14 +142,4 @@ fn ticks(process: &str) -> [u64; 2] {
     let fields: Vec<u64> = rest.split_whitespace().skip(11).take(4).map(|field| field.parse().expect("a number")).collect();
     let [user, system, children_user, children_system] = fields[..] else { unreachable!("there are more than fifty") };
     [user + system, children_user + children_system]
-}
-
-fn parsed(command: &mut Command) -> Value {
-    serde_json::from_slice(&output(command)).expect("it prints JSON")
-}
-
-fn output(command: &mut Command) -> Vec<u8> {
-    let done = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().expect("it starts");
-    assert!(done.status.success(), "{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
-    done.stdout
 }

@@ -1,9 +1,12 @@
-//! Every benchmark, of a release build: beside the Go reference plugin, the keyring, swaps, snapshots, a live scan, a rewrite, tokens; and the page
-//! that states what came out.
+//! Every benchmark, of a release build: beside the Go reference plugin, cold starts of an API server, cost curves, the keyring, swaps, snapshots, a live
+//! scan, a rewrite, tokens; and the page that states what came out.
 
+mod curve;
+mod graph;
 mod page;
 mod plot;
 mod results;
+mod svg;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +18,13 @@ use page::Origin;
 use results::Results;
 
 /// All of them, each with gates of its own.
-pub(crate) const BENCHES: [&str; 7] = ["side_by_side", "keyring", "swaps", "snapshot", "live_scan", "rewrite", "tokens"];
+pub(crate) const BENCHES: [&str; 9] =
+    ["side_by_side", "cold_start", "curves", "keyring", "swaps", "snapshot", "live_scan", "rewrite", "tokens"];
 const PAGE: &str = "benchmarks.md";
 const PLOTS: &str = "benchmarks";
 const PLOT: &str = "gates.svg";
 
-/// `cargo xtask bench`: runs those named in `only`, or all of them and writes `docs/benchmarks.md`. Whether every gate holds.
+/// `cargo xtask bench`: runs those named in `only`, or all of them, which writes `docs/benchmarks.md`. Whether every gate holds.
 pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
     let tools = Tools::build(&mut |line| println!("{line}"))?;
     let binary = plain_release()?;
@@ -48,9 +52,7 @@ pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
         println!("no result: {}; docs/{PAGE} stays as it is", failed.join(", "));
         return Ok(false);
     }
-    if only.is_empty() {
-        write(&found, &folder)?;
-    }
+    write(&found, &folder, only.is_empty())?;
     Ok(found.iter().all(Results::holds))
 }
 
@@ -76,17 +78,20 @@ fn plain_release() -> Result<PathBuf, TaskError> {
     Ok(plain.join("keywright"))
 }
 
-/// Writes the page and its plot; of a run that claims nothing, into `aside` in place of `docs`.
-fn write(found: &[Results], aside: &Path) -> Result<(), TaskError> {
-    let claims = found.iter().all(|results| results.not_a_claim.is_none());
+/// Writes the page and its plots; of a run of some only, or one that claims nothing, into `aside` in place of `docs`.
+fn write(found: &[Results], aside: &Path, whole: bool) -> Result<(), TaskError> {
+    let claims = whole && found.iter().all(|results| results.not_a_claim.is_none());
     let folder = if claims { Path::new("docs") } else { aside };
     create_folder(&folder.join(PLOTS))?;
     let rustc = output(std::process::Command::new("rustc").arg("--version"))?;
     let commit = output(std::process::Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]));
     let commit = commit.unwrap_or_else(|_| "unknown".into());
-    let origin = Origin { commit: commit.trim(), rustc: rustc.trim(), plot: &format!("{PLOTS}/{PLOT}") };
+    let origin = Origin { commit: commit.trim(), rustc: rustc.trim(), plots: PLOTS, plot: PLOT };
     put(&folder.join(PAGE), &page::render(found, &origin))?;
     put(&folder.join(PLOTS).join(PLOT), &plot::gates(found))?;
+    for curve in found.iter().flat_map(|results| &results.curves) {
+        put(&folder.join(PLOTS).join(format!("{}.svg", curve.name)), &graph::graph(curve))?;
+    }
     println!("{} states what came out", folder.join(PAGE).display());
     Ok(())
 }

@@ -54,7 +54,7 @@ enum Command {
     },
     /// Measures the release build beside the Go reference plugin and other yardsticks, and writes docs/benchmarks.md
     Bench {
-        /// Only these, without the page
+        /// Only these, and what they state into target/bench
         #[arg(value_name = "BENCHMARK", value_parser = bench::BENCHES)]
         only: Vec<String>,
     },

@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
+use super::curve::{Curve, grouped};
 use super::results::{Results, digits};
 
 /// What was measured, beside the figures.
 pub(super) struct Origin<'a> {
     pub(super) commit: &'a str,
     pub(super) rustc: &'a str,
-    /// Where the plot is, from the page.
+    /// Where the plots are, from the page.
+    pub(super) plots: &'a str,
+    /// The plot of all gates, there.
     pub(super) plot: &'a str,
 }
 
@@ -57,7 +60,7 @@ pub(super) fn render(found: &[Results], origin: &Origin<'_>) -> String {
             if gate.holds { "ok" } else { "**MISSED**" },
         );
     }
-    let _ = writeln!(page, "\n![every ratio beside its gate]({})", origin.plot);
+    let _ = writeln!(page, "\n![every ratio beside its gate]({}/{})", origin.plots, origin.plot);
     let sides: Vec<_> = found.iter().flat_map(|results| &results.closed_loop).collect();
     if !sides.is_empty() {
         page.push_str(
@@ -68,6 +71,14 @@ pub(super) fn render(found: &[Results], origin: &Origin<'_>) -> String {
             let _ = writeln!(page, "| {point} | {side} | {rate:.0} | {} | {} |", digits(*p50), digits(*p99));
         }
     }
+    let curves: Vec<_> = found.iter().flat_map(|results| &results.curves).collect();
+    if !curves.is_empty() {
+        page.push_str(
+            "\n## Cost curves\n\nMedians of the rounds, with the lowest and the highest. The law beside each is fitted to the medians by least squares of relative errors; \
+             dashes in its plot.\n",
+        );
+        curves.into_iter().for_each(|curve| page.push_str(&section(curve, origin.plots)));
+    }
     page.push_str("\n## How each is measured\n\n| benchmark | load average before and after |\n|---|---|\n");
     for results in found {
         let _ = writeln!(page, "| [{0}](../benches/{0}.rs) | {1:.2}, {2:.2} |", results.bench, results.load[0], results.load[1]);
@@ -75,14 +86,44 @@ pub(super) fn render(found: &[Results], origin: &Origin<'_>) -> String {
     page
 }
 
+/// One curve: its figures, its law, its plot.
+fn section(curve: &Curve, plots: &str) -> String {
+    let mut text = format!("\n### {}\n\n{}, {}.\n\n", curve.title, upper(&curve.y), curve.unit);
+    let row = |text: &mut String, cells: Vec<String>| {
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    };
+    row(&mut text, [&curve.x].into_iter().chain(curve.sides.iter().map(|side| &side.name)).cloned().collect());
+    let _ = writeln!(text, "|{}", "---|".repeat(curve.sides.len() + 1));
+    for (at, first) in curve.sides[0].points.iter().enumerate() {
+        let cells = curve.sides.iter().map(|side| {
+            let point = &side.points[at];
+            format!("**{}** ({} to {})", digits(point.median), digits(point.low), digits(point.high))
+        });
+        row(&mut text, [grouped(first.x)].into_iter().chain(cells).collect());
+    }
+    text.push('\n');
+    for side in &curve.sides {
+        let _ = writeln!(text, "- {}: {}", side.name, curve.says(side));
+    }
+    let _ = writeln!(text, "\n![{}]({plots}/{}.svg)", curve.title, curve.name);
+    text
+}
+
+/// A sentence begins with it.
+fn upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::curve::tests::sample as curve;
     use super::super::results::{Results, tests::sample};
     use super::*;
 
     #[test]
     fn a_missed_gate_and_a_run_that_claims_nothing_say_so() {
-        let origin = Origin { commit: "abc", rustc: "rustc 1.95.0", plot: "benchmarks/gates.svg" };
+        let origin = Origin { commit: "abc", rustc: "rustc 1.95.0", plots: "benchmarks", plot: "gates.svg" };
         let good = render(&[Results::parse(&sample()).expect("whole")], &origin);
         let row =
             "| server CPU/request 1 x 1 | keywright: 20.5 us | reference: 40.0 us | **0.510** | 0.480 to 0.550 | 3 | <= 0.6 | 0.4 | ok |";
@@ -97,5 +138,22 @@ mod tests {
         json["not_a_claim"] = "3 rounds".into();
         let bad = render(&[Results::parse(&json).expect("whole")], &origin);
         assert!(bad.contains("**MISSED**") && bad.contains("- NOT A CLAIM: 3 rounds"), "{bad}");
+    }
+    #[test]
+    fn a_curve_stands_with_its_figures_its_law_and_its_plot() {
+        let mut json = sample();
+        json["curves"] = serde_json::json!([curve("line", |x| 5.0 + 0.25 * x)]);
+        let origin = Origin { commit: "abc", rustc: "rustc 1.95.0", plots: "benchmarks", plot: "gates.svg" };
+        let page = render(&[Results::parse(&json).expect("whole")], &origin);
+        for line in [
+            "### Scan against objects",
+            "Time of a scan, ms.",
+            "| objects | keywright |",
+            "| 10,000 | **2505** (2254 to 3758) |",
+            "- keywright: 250 ms for each 1,000 objects, and 5.00 ms once",
+            "![Scan against objects](benchmarks/a-curve.svg)",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Every ratio on one scale: how far it is from its gate.
 
-use std::fmt::Write as _;
-
 use super::results::{Gate, Results};
+use super::svg::Svg;
 
 const ROW: usize = 26;
 const LEFT: f64 = 390.0;
@@ -14,17 +13,11 @@ const SCALE: f64 = (WIDTH - LEFT - 30.0) / 2.0;
 pub(super) fn gates(found: &[Results]) -> String {
     let gates: Vec<&Gate> = found.iter().flat_map(|results| &results.gates).collect();
     let height = 48 + ROW * gates.len();
-    let mut svg = String::new();
-    // Writing to a String does not fail.
-    let _ = writeln!(
-        svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">
-<rect width="100%" height="100%" fill="white"/>
-<text x="8" y="20">ratio : gate (less is better; line: all rounds, dot: median, triangle: stretch)</text>"#
-    );
-    let _ = writeln!(svg, r#"<line x1="{0:.1}" x2="{0:.1}" y1="30" y2="{1}" stroke="black"/>"#, LEFT + SCALE, height - 14);
+    let mut svg = Svg::new(WIDTH, height as f64);
+    svg.text((8.0, 20.0), "start", "ratio : gate (less is better; line: all rounds, dot: median, triangle: stretch)");
+    svg.line((LEFT + SCALE, 30.0), (LEFT + SCALE, height as f64 - 14.0), "black", 1);
     for (at, gate) in gates.iter().enumerate() {
-        let y = 40 + ROW * at;
+        let y = (40 + ROW * at) as f64;
         // A ratio that must be at least so much is turned round.
         let of = |ratio: f64| match (gate.at_most, gate.at_least) {
             (Some(most), _) => ratio / most,
@@ -33,21 +26,15 @@ pub(super) fn gates(found: &[Results]) -> String {
         };
         let x = |ratio: f64| LEFT + SCALE * of(ratio).clamp(0.0, 2.0);
         let colour = if gate.holds { "#4477aa" } else { "#cc3311" };
-        let _ = writeln!(svg, r#"<text x="8" y="{}">{}</text>"#, y + 4, escaped(&gate.metric));
-        let (low, median, high) = (x(gate.low), x(gate.median), x(gate.high));
-        let _ = writeln!(svg, r#"<line x1="{low:.1}" x2="{high:.1}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>"#);
-        let _ = writeln!(svg, r#"<circle cx="{median:.1}" cy="{y}" r="4" fill="{colour}"><title>{:.3}</title></circle>"#, gate.median);
-        if let Some(stretch) = gate.stretch.map(x) {
-            let _ = writeln!(svg, r##"<path d="M{:.1} {} l4 7 h-8 z" fill="#228833"/>"##, stretch, y + 3);
+        svg.text((8.0, y + 4.0), "start", &gate.metric);
+        svg.line((x(gate.low), y), (x(gate.high), y), colour, 2);
+        svg.dot((x(gate.median), y), colour, &format!("{:.3}", gate.median));
+        if let Some(stretch) = gate.stretch {
+            svg.triangle((x(stretch), y + 3.0), "#228833");
         }
     }
-    let _ = writeln!(svg, r#"<text x="{:.1}" y="{}" text-anchor="middle">gate</text>"#, LEFT + SCALE, height - 2);
-    svg.push_str("</svg>\n");
-    svg
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    svg.text((LEFT + SCALE, height as f64 - 2.0), "middle", "gate");
+    svg.end()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{fs, io};
 
 use serde_json::Value;
 
+use super::curve::Curve;
 use crate::run::TaskError;
 
 /// Of one benchmark.
@@ -20,6 +21,8 @@ pub(super) struct Results {
     pub(super) builds: Vec<String>,
     /// Only told: point, side, requests per second, p50 and p99 in microseconds.
     pub(super) closed_loop: Vec<(String, String, [f64; 3])>,
+    /// What grows with what, where the benchmark says so.
+    pub(super) curves: Vec<Curve>,
 }
 
 /// A ratio and what it must be.
@@ -74,6 +77,7 @@ impl Results {
             gates: json["gates"].as_array()?.iter().map(Gate::parse).collect::<Option<_>>()?,
             builds: builds.collect::<Option<_>>()?,
             closed_loop: closed_loop.collect::<Option<_>>()?,
+            curves: json["curves"].as_array().into_iter().flatten().map(Curve::parse).collect::<Option<_>>()?,
         })
     }
 
@@ -107,7 +111,7 @@ impl Gate {
 
 /// Three digits that count.
 pub(super) fn digits(value: f64) -> String {
-    match value {
+    match value.abs() {
         ..9.995 => format!("{value:.2}"),
         ..99.95 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
@@ -116,6 +120,7 @@ pub(super) fn digits(value: f64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::curve::tests::sample as curve;
     use super::*;
     use serde_json::json;
 
@@ -147,5 +152,14 @@ pub(super) mod tests {
         let mut json = sample();
         json["gates"][0]["ratio"]["median"] = Value::Null;
         assert!(Results::parse(&json).is_none(), "a ratio that is no number");
+        let mut json = sample();
+        json["curves"] = json!([curve("power", |x| x)]);
+        assert_eq!(Results::parse(&json).expect("whole").curves.len(), 1);
+        json["curves"][0]["sides"] = Value::Null;
+        assert!(Results::parse(&json).is_none(), "a curve without points");
+    }
+    #[test]
+    fn three_digits_count_on_both_sides_of_nothing() {
+        assert_eq!([0.123, -0.5, 10.26, -10.26, 1234.5].map(digits), ["0.12", "-0.50", "10.3", "-10.3", "1234"]);
     }
 }
