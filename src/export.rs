@@ -27,6 +27,9 @@ use crate::secret::{SecretBytes, SecretKey};
 /// Largest text of an export, in bytes, as of a keyring file.
 pub const MAX_TEXT: usize = 8 << 20;
 
+/// How the history tells of an export.
+pub const ENTRY: &str = "export";
+
 /// Why a text is no export, or none of a sound keyring.
 #[derive(Debug, Error)]
 pub enum ExportError {
@@ -118,8 +121,11 @@ impl Export {
     }
 
     /// Whether every version of `document` that has a key says that it is in this export, and no later change was made.
+    ///
+    /// Where every key is in a token no version says so: there the history alone tells, in which each change has its entry.
     pub fn is_recorded_in(&self, document: &Document) -> bool {
-        document.versions.iter().filter(|v| v.wrapped().is_some()).all(|v| v.exported == Some(self.digest))
+        let newest = document.history.last().is_some_and(|entry| entry.what.as_str() == ENTRY);
+        newest && document.versions.iter().filter(|v| v.wrapped().is_some()).all(|v| v.exported == Some(self.digest))
     }
 
     /// Records on every version of `document` that has a key that this export holds it.

@@ -22,6 +22,8 @@ use crate::envelope::{Envelope, ParseError, Purpose};
 use crate::etcd::object::{EncryptedObject, SourceType};
 use crate::key_id::{KeyId, KeyringId};
 use crate::keyring::{Keyring, LookupError};
+use crate::provider::KekError;
+use crate::provider::pkcs11::{Problem, TokenError};
 use crate::secret::SecretBytes;
 use cipher::CipherError;
 use label::{Kind, Label, LabelError, Parts, local_keys, parts, printable, split_at_colons, v1_bodies};
@@ -84,6 +86,14 @@ pub enum OpenError {
     /// The key of that version does not open the wrapped seed.
     #[error("{0}: the key of that version does not open what was wrapped; it was damaged since; take the object from another snapshot")]
     SourceDoesNotOpen(Label),
+    /// The token that has the key of that version did not open the wrapped seed: nothing is known about the value.
+    #[error("{label}: {error}; {}", in_token(.error))]
+    Token {
+        /// Who wrote it.
+        label: Label,
+        /// What the token said.
+        error: Box<TokenError>,
+    },
     /// The seed is right, the object does not open with it.
     #[error(
         "{label}: the seed is unwrapped, but the object under it does not open: {why}. Was it stored under another etcd key or prefix?"
@@ -115,6 +125,16 @@ const fn next_step(why: LookupError) -> &'static str {
         LookupError::Unknown => "it is older than the value, or has another past: give a newer file or export of it",
         LookupError::Disabled => "use an export from before the disable, or undo it with `keywright rotate enable`",
         LookupError::Destroyed => "only an export from before the destroy still has the key",
+    }
+}
+
+/// Where else the key is: nowhere.
+const fn in_token(error: &TokenError) -> &'static str {
+    match error.problem {
+        Problem::NotConfigured => {
+            "the key is in that token and in no export: give a configuration that has the token; if the token is lost, the HSM's own backup is the only one"
+        }
+        _ => "the key is in that token and in no export: bring it back, or restore it from the HSM's own backup; the value may be well",
     }
 }
 
@@ -231,14 +251,20 @@ impl Opener {
         }
         let mut failure = OpenError::OtherKeyring { label: label.clone(), keyring: key_id.keyring };
         for keyring in self.keyrings.iter().filter(|keyring| keyring.id() == key_id.keyring) {
+            // A token that did not answer a moment ago is not asked again for each of a thousand values.
+            if let Some((_, error)) = keyring.away().iter().find(|(away, _)| *away == key_id) {
+                failure = OpenError::Token { label: label.clone(), error: Box::new(error.clone()) };
+                continue;
+            }
             match keyring.find(&key_id) {
                 Ok(version) => match version.unwrap(purpose, &envelope) {
                     Ok(source) => return Ok(source),
+                    Err(KekError::Token(error)) => failure = OpenError::Token { label: label.clone(), error },
                     Err(_) => failure = OpenError::SourceDoesNotOpen(label.clone()),
                 },
                 // Of several copies of one keyring, what the one says that knows the version is worth more.
                 Err(LookupError::Unknown) if !matches!(failure, OpenError::OtherKeyring { .. }) => {}
-                Err(_) if matches!(failure, OpenError::SourceDoesNotOpen(_)) => {}
+                Err(_) if matches!(failure, OpenError::SourceDoesNotOpen(_) | OpenError::Token { .. }) => {}
                 Err(why) => failure = OpenError::Version { label: label.clone(), why },
             }
         }

@@ -14,6 +14,7 @@ use keywright::keyring::seal::Opener;
 use keywright::keyring::store::{self, Changing, Opened};
 use keywright::provider::pkcs11::Tokens;
 use keywright::secret::SecretBytes;
+use serde_json::Value;
 
 const DEV: Opener = Opener::InsecureDevelopment;
 
@@ -60,6 +61,44 @@ fn a_keyring_of_today_and_its_export_say_the_same_to_an_independent_reader() {
     let opened = store::read(&path, &DEV, &Tokens::none()).expect("opens");
     assert_eq!(opened.document.versions.len(), 2);
     assert_eq!(read(&text), Ok(export(&opened)));
+}
+
+/// Lines of a list in `keyring-2.json`, which another program made.
+fn frozen(list: &Value) -> String {
+    list.as_array().expect("lines").iter().map(|line| format!("{}\n", line.as_str().expect("a line"))).collect()
+}
+
+#[test]
+fn a_frozen_keyring_and_an_export_with_keys_in_tokens_say_the_same_to_an_independent_reader() {
+    let vectors: Value = serde_json::from_slice(&fs::read(file("keyring-2.json")).expect("reads")).expect("JSON");
+    let more = vectors["more"].as_array().expect("a list");
+    let development = more.iter().find(|vector| vector["openers"][0]["kind"] == "insecure-development").expect("a development keyring");
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let (path, text) = (dir.path().join("keyring"), frozen(&development["lines"]));
+    fs::write(&path, &text).expect("writes");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    let own = export(&store::read(&path, &DEV, &Tokens::none()).expect("opens"));
+    assert_eq!(read(text.as_bytes()).as_deref(), Ok(own.as_str()));
+    assert!(own.starts_with("keywright-export 2\n"), "{own}");
+
+    let text = frozen(&vectors["export"]);
+    assert_eq!(read(text.as_bytes()), Ok(text.clone()));
+    for (defect, old, new) in [
+        ("format 1", "keywright-export 2", "keywright-export 1"),
+        ("another form of a place", "%C3", "%c3"),
+        ("a place that encodes a letter", "token=S", "token=%53"),
+        ("an algorithm that does not fit", "pkcs11 aes-256-gcm", "pkcs11 aes-256-cbc-hmac-sha-256"),
+        ("another check", ".4.", ".4.0"),
+        ("no iv", " iv token", ""),
+        ("an attempt without a time", "attempt 2026-03-05T01:02:03Z", "attempt"),
+        ("another past", "history 1 2026", "history 1 2025"),
+    ] {
+        let changed = text.replacen(old, new, 1);
+        assert_ne!(changed, text, "{defect}");
+        assert!(read(changed.as_bytes()).is_err(), "{defect}");
+        assert!(Export::open(SecretBytes::from_vec(changed.into_bytes()), &Tokens::none(), &OsEntropy).is_err(), "{defect}");
+    }
 }
 
 #[test]

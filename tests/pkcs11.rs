@@ -9,6 +9,8 @@ mod behind;
 mod commands;
 #[path = "pkcs11/fake.rs"]
 mod fake;
+#[path = "pkcs11/frozen.rs"]
+mod frozen;
 #[path = "pkcs11/keys.rs"]
 mod keys;
 #[path = "pkcs11/kill.rs"]
@@ -23,7 +25,14 @@ mod many;
 mod pin;
 #[path = "pkcs11/place.rs"]
 mod place;
+#[path = "pkcs11/recover.rs"]
+mod recover;
+#[path = "format/script.rs"]
+mod script;
 #[path = "pkcs11/seal.rs"]
 mod seal;
 #[path = "pkcs11/support.rs"]
 mod support;
+#[path = "format/vectors.rs"]
+#[allow(dead_code, reason = "shared by two test binaries, of which this one reads the vectors of tokens alone")]
+mod vectors;

@@ -107,7 +107,7 @@ pub(super) fn load_exit(error: &LoadError) -> Exit {
 }
 
 /// A token that is away is the moment's trouble; one that is not as the configuration says is the configuration's.
-fn token_exit(error: &TokenError) -> Exit {
+pub(super) fn token_exit(error: &TokenError) -> Exit {
     match (&error.problem, error.problem.turn()) {
         // Whoever names a token or key that is not there has most likely named it wrongly.
         (Problem::NoToken { .. } | Problem::NoKey { .. }, _) | (_, Turn::Operator | Turn::Pin) => Exit::Configuration,

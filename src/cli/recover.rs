@@ -18,10 +18,11 @@ use crate::entropy::{Entropy, OsEntropy};
 use crate::etcd::key::{self, Located, Prefix};
 use crate::etcd::snapshot::{Digest, Snapshot};
 use crate::hardening;
+use crate::provider::pkcs11::Tokens;
 use crate::recover::drill::{self, MAX_SAMPLE, Plan};
 use crate::recover::label;
 use crate::recover::show::{self, Form};
-use crate::recover::{Opened, Opener};
+use crate::recover::{OpenError, Opened, Opener};
 use crate::secret::SecretBytes;
 
 /// Longest stored value that is opened, in bytes: more than etcd takes.
@@ -30,8 +31,8 @@ const MAX_VALUE: usize = 16 << 20;
 /// Open stored objects from a snapshot of etcd, with no cluster at all
 #[derive(Args)]
 #[command(
-    after_help = "The keys come from the keyring (--config FILE or --dev) or from an export of it (--export FILE), and for aescbc, aesgcm and
-secretbox from the EncryptionConfiguration. Only `recover decrypt` shows the value of a Secret, and it says so.
+    after_help = "The keys come from the keyring (--config FILE or --dev) or from an export of it (--export FILE; with --config FILE too, for the tokens
+of that configuration), and for aescbc, aesgcm and secretbox from the EncryptionConfiguration. Only `recover decrypt` shows the value of a Secret, and it says so.
 
 Examples:
   keywright recover list --snapshot backup.db --prefix /registry/secrets/
@@ -56,8 +57,8 @@ enum What {
 /// What opens the objects.
 #[derive(Args)]
 struct Keys {
-    /// An export of the keyring, in place of the keyring
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "dev"])]
+    /// An export of the keyring, in place of the keyring; a configuration beside it says where the tokens are that it names
+    #[arg(long, value_name = "FILE", conflicts_with = "dev")]
     export: Option<PathBuf>,
     #[command(flatten)]
     opening: Opening,
@@ -164,9 +165,10 @@ fn decrypt(arguments: &Decrypt) -> Result<(), Failure> {
         let next = "`keywright recover list` shows the keys that there are.";
         return Err(Failure::new(Exit::CheckFailed, attempted(), "the snapshot has no such key", next));
     };
-    let Opened { plaintext, how } = opener
-        .open(arguments.key.as_bytes(), value.expose_secret())
-        .map_err(|e| Failure::new(Exit::CheckFailed, attempted(), e, "See above what is needed; nothing was printed."))?;
+    let Opened { plaintext, how } = opener.open(arguments.key.as_bytes(), value.expose_secret()).map_err(|e| match &e {
+        OpenError::Token { error, .. } => Failure::new(advice::token_exit(error), attempted(), &e, advice::token(error)),
+        _ => Failure::new(Exit::CheckFailed, attempted(), e, "See above what is needed; nothing was printed."),
+    })?;
     let form = match arguments.output {
         As::Yaml => Form::Yaml,
         As::Json => Form::Json,
@@ -263,17 +265,19 @@ fn list(arguments: &List) -> Result<Answer, Failure> {
 fn opener(place: &super::place::Arguments, ask: bool, keys: &Keys) -> Result<Opener, Failure> {
     let configuration = keys.encryption_config.as_deref().map(cluster::read_configuration).transpose()?;
     let mut keyrings = Vec::new();
-    if let Some(export) = &keys.export {
-        let opened = keyring::open_export(export, &keys.opening)?;
-        keyrings.push(opened.prove().map_err(|e| Failure::new(Exit::CheckFailed, "open the export", &e, advice::load(&e)))?);
-    }
-    match place.resolve()? {
-        Place::Unnamed => {}
-        place => {
+    match (&keys.export, place.resolve()?) {
+        (Some(export), place) => {
+            // Beside an export the configuration is asked for its tokens alone: its keyring may be what was lost.
+            let tokens = if matches!(place, Place::Unnamed) { Tokens::none() } else { place.named()?.source.tokens };
+            let opened = keyring::open_export(export, &keys.opening, &tokens)?;
+            keyrings.push(opened.prove().map_err(|e| Failure::new(Exit::CheckFailed, "open the export", &e, advice::load(&e)))?);
+        }
+        (None, Place::Unnamed) => {}
+        (None, place) => {
             let named = place.named()?;
             let path = &named.source.path;
             let failed = |e: &crate::keyring::store::LoadError| {
-                Failure::new(Exit::Configuration, format!("open the keyring {}", path.display()), e, advice::load(e))
+                Failure::new(advice::load_exit(e), format!("open the keyring {}", path.display()), e, advice::load(e))
             };
             let opened = crate::keyring::store::read(path, &named.opener(ask)?, &named.source.tokens).map_err(|e| failed(&e))?;
             keyrings.push(opened.prove().map_err(|e| failed(&e))?);

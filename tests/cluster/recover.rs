@@ -15,6 +15,7 @@ use keywright_testbed::apiserver::{ApiServer, Settings};
 use keywright_testbed::etcd::Etcd;
 use serde_json::{Value, json};
 
+use crate::home::{Home, KeyIn};
 use crate::stack::{PROVIDER, Stack, bytes, tools};
 
 /// Objects with everything that their kind can have.
@@ -104,6 +105,33 @@ fn objects_under_kms_v2_open_with_the_keyring_alone_and_are_shown_as_the_api_ser
     assert_eq!((how.name.as_str(), how.key_id), (PROVIDER, Some(stack.key_id.clone())));
     opener.open(b"/registry/secrets/recovered/other", &value).expect_err("a value belongs to its key");
     stack.nothing_secret_was_printed();
+}
+
+#[test]
+fn a_secret_under_a_key_in_a_token_opens_from_a_snapshot_as_the_api_server_shows_it_while_the_token_is_there() {
+    let stack = Stack::of(Home::new(KeyIn::SoftHsm));
+    create_objects(stack.api());
+    let answer = stack.api().get("/api/v1/namespaces/recovered/secrets/full").and_then(|answer| answer.ok());
+    let mut expected = answer.expect("it is read");
+    expected["metadata"].as_object_mut().expect("metadata").remove("managedFields");
+    let folder = stack.home.folder();
+    let (file, away) = (folder.join("snapshot.db"), folder.join("away"));
+    stack.etcd.save(&file).expect("etcdctl saves");
+    let file = file.to_str().expect("text");
+    let decrypt = ["recover", "decrypt", "--snapshot", file, "--key", "/registry/secrets/recovered/full", "--output", "json"];
+    let shown: Value = serde_json::from_str(&stack.home.run(&decrypt).succeeds()).expect("JSON");
+    assert_eq!(shown, expected);
+    let drill = ["recover", "drill", "--snapshot", file, "--output", "json"];
+    let report: Value = serde_json::from_str(&stack.home.run(&drill).succeeds()).expect("JSON");
+    let keys = report["keys"].as_array().expect("a list");
+    let ours = keys.iter().find(|key| key["key_id"] == stack.key_id.as_str()).expect("its key");
+    assert!(ours["opened"].as_u64().is_some_and(|opened| opened >= 4), "{report}");
+
+    std::fs::rename(folder.join("softhsm2"), &away).expect("pulls the token");
+    stack.home.run(&decrypt).fails(5, &["token `kek`", "restore it from the HSM's own backup"]);
+    stack.home.run(&drill).fails(4, &["values of the sample did not open"]);
+    std::fs::rename(&away, folder.join("softhsm2")).expect("puts it back");
+    stack.home.run(&decrypt).succeeds();
 }
 
 #[test]

@@ -14,7 +14,7 @@ use keywright::provider::pkcs11::Tokens;
 use keywright::secret::SecretBytes;
 
 use crate::script::Script;
-use crate::vectors::{Bytes, EveryState, Keyrings, load, text};
+use crate::vectors::{Bytes, EveryState, Keyrings, error_name, load, text};
 
 fn vectors() -> Keyrings {
     let vectors: Keyrings = load("keyring-1.json");
@@ -25,16 +25,6 @@ fn vectors() -> Keyrings {
 
 fn open(vector: &EveryState) -> Keyring {
     store::open(&text(&vector.lines), &vector.openers[0].opener(), &Tokens::none()).expect("the keyring with every state")
-}
-
-/// The name that the vectors use: the innermost error.
-fn name(error: &LoadError) -> String {
-    let shown = match error {
-        LoadError::Document(inner) => format!("{inner:?}"),
-        LoadError::Seal(inner) => format!("{inner:?}"),
-        other => format!("{other:?}"),
-    };
-    shown.chars().take_while(char::is_ascii_alphabetic).collect()
 }
 
 #[test]
@@ -195,7 +185,7 @@ fn every_defect_of_a_file_is_refused_with_the_error_and_the_line_that_name_it() 
             "format 2 of another form" => ("NoAuthentication", None),
             _ => (vector.error.as_str(), vector.line),
         };
-        assert_eq!(name(&error), expected, "{}: {error}", vector.defect);
+        assert_eq!(error_name(&error), expected, "{}: {error}", vector.defect);
         let line = match error {
             LoadError::Document(DocumentError::Line { line, .. }) => Some(line),
             _ => None,

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use keywright::envelope::Purpose;
+use keywright::envelope::{Algorithm, Purpose};
 use keywright::key_id::{KeyId, KeyringId, Version};
-use keywright::keyring::seal::Opener;
+use keywright::keyring::seal::{Opener, TokenOpener};
+use keywright::keyring::store::LoadError;
 use keywright::provider::local::LocalKek;
+use keywright::provider::pkcs11::{TokenName, Tokens};
 use keywright::secret::{SecretBytes, SecretKey};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
@@ -205,6 +208,22 @@ impl WayIn {
         }
     }
 
+    /// The same, where `tokens` may be what opens it.
+    pub(crate) fn opener_with(&self, tokens: &Arc<Tokens>) -> Opener {
+        match (self.kind.as_str(), &self.name) {
+            ("pkcs11", Some(name)) => {
+                let name = TokenName::parse_given(name).expect("the name of a token");
+                Opener::Token(TokenOpener { tokens: Arc::clone(tokens), name })
+            }
+            _ => self.opener(),
+        }
+    }
+
+    /// True if a token opens it.
+    pub(crate) fn is_token(&self) -> bool {
+        self.kind == "pkcs11"
+    }
+
     /// True if every attempt with it takes long.
     pub(crate) fn is_slow(&self) -> bool {
         self.kind == "passphrase"
@@ -245,6 +264,132 @@ pub(crate) struct InvalidKeyring {
     /// The line that the error names, if it names one.
     pub(crate) line: Option<usize>,
     pub(crate) lines: Vec<String>,
+}
+
+/// `keyring-2.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyringsInTokens {
+    pub(crate) format: u32,
+    pub(crate) tokens: Vec<TokenVector>,
+    /// What is in them.
+    pub(crate) keys: Vec<KeyInToken>,
+    pub(crate) every_state: EveryState,
+    /// The keys of its attempts.
+    pub(crate) attempts: Vec<String>,
+    pub(crate) more: Vec<MoreKeyrings>,
+    /// Lines of the export of `every_state`.
+    pub(crate) export: Vec<String>,
+    pub(crate) invalid: Vec<InvalidInTokens>,
+    pub(crate) slots_that_do_not_open: Vec<ShutSlot>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenVector {
+    pub(crate) label: String,
+    pub(crate) serial: String,
+    /// As a URI.
+    pub(crate) name: String,
+}
+
+/// A key in clear, to be put into a token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyInToken {
+    pub(crate) place: String,
+    /// `aes` or `hmac`.
+    pub(crate) kind: String,
+    pub(crate) secret: Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MoreKeyrings {
+    pub(crate) name: String,
+    pub(crate) openers: Vec<WayIn>,
+    pub(crate) lines: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidInTokens {
+    pub(crate) defect: String,
+    /// Name of the innermost error.
+    pub(crate) error: String,
+    /// The line that the error names, if it names one.
+    pub(crate) line: Option<usize>,
+    /// Whether the file alone tells. Else it loads where the tokens are not.
+    pub(crate) found_without_tokens: bool,
+    pub(crate) lines: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShutSlot {
+    pub(crate) defect: String,
+    pub(crate) lines: Vec<String>,
+}
+
+/// `envelope-1-tokens.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnvelopesOfTokens {
+    pub(crate) format: u8,
+    pub(crate) valid: Vec<ValidEnvelopeOfToken>,
+    pub(crate) invalid: Vec<InvalidEnvelopeOfToken>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidEnvelopeOfToken {
+    pub(crate) name: String,
+    pub(crate) algorithm: String,
+    pub(crate) aes: Bytes,
+    pub(crate) hmac: Option<Bytes>,
+    pub(crate) keyring: Bytes,
+    pub(crate) version: u32,
+    pub(crate) canary: Bytes,
+    pub(crate) check: Bytes,
+    pub(crate) key_id: String,
+    purpose: String,
+    pub(crate) nonce: Bytes,
+    pub(crate) plaintext: Bytes,
+    pub(crate) associated_data: Bytes,
+    pub(crate) envelope: Bytes,
+}
+
+impl ValidEnvelopeOfToken {
+    pub(crate) fn purpose(&self) -> Purpose {
+        purpose(&self.purpose)
+    }
+
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        Algorithm::from_name(&self.algorithm).expect("an algorithm")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidEnvelopeOfToken {
+    pub(crate) defect: String,
+    pub(crate) algorithm: String,
+    pub(crate) aes: Bytes,
+    pub(crate) hmac: Option<Bytes>,
+    purpose: String,
+    pub(crate) envelope: Bytes,
+    /// The `ParseError`, or `does not open`.
+    pub(crate) refused: String,
+}
+
+impl InvalidEnvelopeOfToken {
+    pub(crate) fn purpose(&self) -> Purpose {
+        purpose(&self.purpose)
+    }
+
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        Algorithm::from_name(&self.algorithm).expect("an algorithm")
+    }
 }
 
 /// `acknowledgement-1.json`.
@@ -373,6 +518,16 @@ pub(crate) struct Cuts {
     pub(crate) of: Bytes,
     /// Lengths at which it is a value still, if another one.
     pub(crate) still_whole: Vec<usize>,
+}
+
+/// The name that the vectors use: the innermost error.
+pub(crate) fn error_name(error: &LoadError) -> String {
+    let shown = match error {
+        LoadError::Document(inner) => format!("{inner:?}"),
+        LoadError::Seal(inner) => format!("{inner:?}"),
+        other => format!("{other:?}"),
+    };
+    shown.chars().take_while(char::is_ascii_alphabetic).collect()
 }
 
 /// The file of these lines.

@@ -23,6 +23,7 @@ const SOON: Duration = Duration::from_secs(15);
 
 const CKR_CANT_LOCK: u64 = 0x0A;
 const CKR_PIN_INCORRECT: u64 = 0xA0;
+const CKR_SESSION_COUNT: u64 = 0xB1;
 
 /// A fake with one token, and a client of it.
 struct Stage {
@@ -371,6 +372,68 @@ fn a_token_with_few_sessions_serves_all_who_wait() {
     });
     assert!(stage.sessions_open() <= 4);
     assert_eq!(stage.count("C_Login"), 1);
+}
+
+#[test]
+fn sessions_that_others_gave_back_are_used_again_without_another_login() {
+    let Some(stage) = Stage::alone("sessions_that_others_gave_back_are_used_again_without_another_login", PIN) else { return };
+    let kek = stage.key(1);
+    let wrapped = works(&kek);
+    let all_at_once = || {
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| unwrap(&kek, &wrapped).expect("it opens")))));
+        stage.calls().most_inside("C_Decrypt")
+    };
+    // Others have most of the token's sessions: three are left for all that is done here, the anchor among them.
+    stage.script("sessions 3\ndelay Decrypt 20ms");
+    let start = Instant::now();
+    (0..20).for_each(|_| assert!(all_at_once() <= 2));
+    let no_more = stage.calls().answers("C_OpenSession").into_iter().filter(|answer| *answer == CKR_SESSION_COUNT).count();
+    // Each of the eight may find out for itself, once for each time that it is tried again.
+    let most = 8 * (1 + start.elapsed().as_secs() / 5);
+    assert!((1..=most).contains(&(no_more as u64)), "{no_more} of {most}");
+
+    stage.script("delay Decrypt 20ms");
+    wait::until("as many sessions as before", SOON, || {
+        stage.fake.forget_calls().map_err(|e| e.to_string())?;
+        let at_once = all_at_once();
+        if at_once == 8 { Ok(()) } else { Err(format!("{at_once} at once")) }
+    })
+    .expect("without a login");
+    assert_eq!(stage.count("C_Login"), 0);
+}
+
+#[test]
+fn a_session_number_that_the_module_gives_again_is_never_used_by_two() {
+    let Some(stage) = Stage::alone("a_session_number_that_the_module_gives_again_is_never_used_by_two", PIN) else { return };
+    let kek = stage.key(1);
+    let (first, second) = (works(&kek), works(&kek));
+    std::thread::scope(|scope| {
+        // In the middle of an operation, on the one session that there is beside the anchor.
+        let hangs = stage.for_now("hang Decrypt");
+        let one = scope.spawn(|| unwrap(&kek, &first));
+        stage.fake.wait_inside("C_Decrypt", 1, SOON).expect("it hangs");
+        // Another one begins, on what the module calls by the same number. Were it used, the first would go on by the second's nonce.
+        stage.script("reuse 1\nhang Decrypt\ndelay Decrypt 500ms");
+        let other = scope.spawn(|| unwrap(&kek, &second));
+        wait::until("the other is in the module or gave up", SOON, || {
+            let inside = stage.calls().inside("C_Decrypt");
+            if inside == 2 || other.is_finished() { Ok(()) } else { Err(format!("{inside} inside")) }
+        })
+        .expect("it goes on");
+        drop(hangs);
+        for call in [one, other] {
+            match call.join().expect("no panic") {
+                Ok(opened) => assert_eq!(opened.expose_secret(), SEED),
+                Err(KekError::Token(_)) => {}
+                Err(error) => panic!("the bytes are good: {error}"),
+            }
+        }
+    });
+    assert!(stage.calls().answers("C_OpenSession").iter().all(|answer| *answer == 0));
+    works_again(&kek);
+    for wrapped in [&first, &second] {
+        assert_eq!(unwrap(&kek, wrapped).expect("it opens").expose_secret(), SEED);
+    }
 }
 
 #[test]

@@ -295,10 +295,10 @@ pub(crate) fn bytes_of(id: &str) -> Vec<u8> {
 /// What Encrypt answered.
 pub(crate) struct Wrapped {
     pub(crate) key_id: String,
-    ciphertext: Vec<u8>,
+    pub(crate) ciphertext: Vec<u8>,
 }
 
-const SEED: &[u8] = b"a seed of thirty-two bytes, fixed";
+pub(crate) const SEED: &[u8] = b"a seed of thirty-two bytes, fixed";
 
 /// One connection to a plugin.
 pub(crate) struct Client {

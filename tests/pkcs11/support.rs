@@ -38,7 +38,7 @@ impl Pin {
 }
 
 impl PinSource for Pin {
-    fn attempt(&self) -> Result<Box<dyn Attempt + '_>, TokenError> {
+    fn attempt(&self, _: bool) -> Result<Box<dyn Attempt + '_>, TokenError> {
         let pin = self.pin.lock().expect("no panic").clone();
         if self.refused.lock().expect("no panic").as_ref() == Some(&pin) {
             let token = TokenName { label: "latched".to_owned(), serial: String::new() };

@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+import in_tokens
 import keyrings
 import reading as r
 import reports
@@ -240,7 +241,9 @@ def main():
         "key_id.json": key_ids(),
         "envelope-1.json": envelopes(),
         "canary-1.json": canaries(),
+        "envelope-1-tokens.json": in_tokens.envelope_vectors(),
         "keyring-1.json": keyrings.keyring_vectors(),
+        "keyring-2.json": in_tokens.keyring_vectors(),
         "acknowledgement-1.json": keyrings.acknowledgement_vectors(),
         "seen-1.json": keyrings.seen_vectors(),
         "report-1.json": reports.report_vectors(),

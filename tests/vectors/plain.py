@@ -2,8 +2,8 @@
 (docs/formats.md, section 4).
 
 Standard input is either. A keyring is authenticated, its keys are unwrapped, and it is put into the words of an export. Then every word is
-checked: the grammar, the history as a chain, each check as the hash of its canary, each key by opening its canary. The text of the export goes
-to standard output; whatever is wrong ends the script with 1. `cargo test --features cluster-tests --test format` runs it.
+checked: the grammar, the history as a chain, each check as the hash of its canary, each key by opening its canary; of a key in a token, which is
+not here, the place. The text of the export goes to standard output; whatever is wrong ends the script with 1. `cargo test --features cluster-tests --test format` runs it.
 
 The cipher is written out here, from FIPS 197, SP 800-38D and https://c2sp.org/XAES-256-GCM: slow, not in constant time, for tests only.
 """
@@ -116,6 +116,16 @@ VERSION = re.compile(
     rf"version (kw1\.([0-9a-f]{{16}})\.(\d+)\.([0-9a-f]{{32}})) (staged|primary|retired|disabled|destroyed) local xaes-256-gcm created {TIME} "
     rf"changed {TIME} canary ([0-9a-f]{{144}})(?: key ([0-9a-f]{{64}}))?(?: exported [0-9a-f]{{64}})?(?: verified {WORDS})?"
 )
+PLACE = r"pkcs11:token=([\w.~%-]+);serial=([\w.~%-]+);object=([\w.~%-]+);id=((?:%[0-9A-F]{2}){16})"
+IN_TOKEN = re.compile(
+    rf"version (kw1\.([0-9a-f]{{16}})\.(\d+)\.([0-9a-f]{{32}})) (staged|primary|retired|disabled|destroyed) pkcs11 "
+    rf"(aes-256-gcm|aes-256-cbc-hmac-sha-256) created {TIME} changed {TIME} canary ([0-9a-f]+) at {PLACE}( mac [0-9a-f]{{32}})? iv (?:host|token)"
+    rf"(?: exported [0-9a-f]{{64}})?(?: verified {WORDS})?",
+    re.ASCII,
+)
+ATTEMPT = re.compile(rf"attempt {TIME} {PLACE}", re.ASCII)
+# Of algorithms in tokens: number, bytes of a canary, whether there is a second key.
+TOKEN_ALGORITHMS = {"aes-256-gcm": (2, 60, False), "aes-256-cbc-hmac-sha-256": (3, 96, True)}
 HISTORY = re.compile(rf"history (\d+) ({TIME}) ([0-9a-f]{{64}}) ({WORDS})")
 
 
@@ -142,7 +152,8 @@ def hkdf(root, salt, label):
 def as_export(text):
     lines = lines_of(text)
     *covered, tag = lines
-    assert covered[0] == "keywright-keyring 1" and covered[1].startswith("# Read it, ") and covered[2].startswith("# INSECURE: ")
+    form = match("keywright-keyring ([12])", covered[0])[1]
+    assert covered[1].startswith("# Read it, ") and covered[2].startswith("# INSECURE: ")
     keyring = bytes.fromhex(match("keyring ([0-9a-f]{16})", covered[3])[1])
     root = bytes.fromhex(match("slot insecure-development ([0-9a-f]{64})", covered[8])[1])
     body = "".join(line + "\n" for line in covered).encode("ascii")
@@ -156,7 +167,7 @@ def as_export(text):
         assert key is not None, "a key does not unwrap"
         return key.hex()
 
-    out = ["keywright-export 1", SECRET, *covered[3:7]]
+    out = [f"keywright-export {form}", SECRET, *covered[3:7]]
     coordination = match("coordination ([0-9a-f]{144})", covered[7])[1]
     out.append(f"coordination {unwrapped(coordination, b'keywright coordination 1' + keyring)}")
     for line in covered[9:]:
@@ -172,17 +183,45 @@ def as_export(text):
 # What an export says
 
 
+def check_value(text, most):
+    """A value of a place: what must be encoded is, what need not be is not, but for ids."""
+    data = bytes(int(part[1:], 16) if part.startswith("%") else ord(part) for part in re.findall("%[0-9A-F]{2}|[^%]", text))
+    plain = lambda byte: chr(byte) if re.fullmatch("[A-Za-z0-9._~-]", chr(byte)) else f"%{byte:02X}"
+    assert len(data) <= most and text in ("".join(map(plain, data)), "".join(f"%{byte:02X}" for byte in data)), "a place is not in its one form"
+
+
+def check_in_token(version, keyring, number):
+    """The key is in a token, so the canary cannot be opened here; it fits its key_id all the same."""
+    _, of, stated, expected, _, name, canary = version.groups()[:7]
+    algorithm, length, second = TOKEN_ALGORITHMS[name]
+    assert (of, stated) == (keyring, str(number)), f"version {number} is another one"
+    assert len(canary) == 2 * length and (version[12] is not None) == second, f"version {number} does not fit its algorithm"
+    subject = struct.pack(">B8sI", algorithm, bytes.fromhex(keyring), number)
+    hashed = hashlib.sha256(b"keywright check 1" + subject + bytes.fromhex(canary)).hexdigest()
+    assert hashed[:32] == expected, f"the check of version {number}"
+
+
 def check(text):
     lines = lines_of(text)
-    assert lines[:2] == ["keywright-export 1", SECRET], "the first two lines"
+    form = match("keywright-export ([12])", lines[0])[1]
+    assert lines[1] == SECRET, "the second line"
     keyring = match("keyring ([0-9a-f]{16})", lines[2])[1]
     generation = int(match(r"generation (\d+)", lines[3])[1])
     match(r"hold \d+", lines[4])
     match(r"nodes(?: [a-z0-9.-]+)*", lines[5])
     match("coordination [0-9a-f]{64}", lines[6])
-    versions = [VERSION.fullmatch(line) for line in lines[7:] if line.startswith("version ")]
+    versions = [VERSION.fullmatch(line) or IN_TOKEN.fullmatch(line) for line in lines[7:] if line.startswith("version ")]
+    attempts = [match(ATTEMPT, line) for line in lines[7 + len(versions) :] if line.startswith("attempt ")]
+    in_tokens = [version for version in versions if version and version.re is IN_TOKEN]
+    for place in [version.groups()[7:11] for version in in_tokens] + [attempt.groups() for attempt in attempts]:
+        for value, most in zip(place, (32, 16, 128, 16)):
+            check_value(value, most)
+    assert (form == "2") == bool(in_tokens or attempts), "it is of format 2 exactly if it names a token"
     for number, version in enumerate(versions, 1):
         assert version, f"version {number} is not of its form"
+        if version.re is IN_TOKEN:
+            check_in_token(version, keyring, number)
+            continue
         _, of, stated, expected, state, canary, key = version.groups()
         assert (of, stated) == (keyring, str(number)), f"version {number} is another one"
         subject, canary = struct.pack(">B8sI", 1, bytes.fromhex(keyring), number), bytes.fromhex(canary)
@@ -193,7 +232,7 @@ def check(text):
             assert opened == b"keywright canary: fixed, public.", f"the key of version {number} does not open its canary"
     assert [version[5] for version in versions].count("primary") == 1, "one version is primary"
     before = bytes(32)
-    history = [match(HISTORY, line) for line in lines[7 + len(versions) :]]
+    history = [match(HISTORY, line) for line in lines[7 + len(versions) + len(attempts) :]]
     for number, entry in enumerate(history, 1):
         text = b"keywright history 1" + before + struct.pack(">Q", number) + (entry[2] + entry[4]).encode()
         before = hashlib.sha256(text).digest()

@@ -11,6 +11,7 @@ import struct
 from datetime import datetime
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -18,7 +19,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-XAES = 1
+import places
+
+XAES, GCM, CBC_HMAC = 1, 2, 3
+ALGORITHMS = {XAES: "xaes-256-gcm", GCM: "aes-256-gcm", CBC_HMAC: "aes-256-cbc-hmac-sha-256"}
+# Bytes of nonce and tag.
+SIZES = {XAES: (24, 16), GCM: (12, 16), CBC_HMAC: (16, 32)}
 CANARY = b"keywright canary: fixed, public."
 
 
@@ -57,6 +63,47 @@ def xaes_open(key, nonce, sealed, aad):
         return AESGCM(xaes_key(key, nonce)).decrypt(nonce[12:], sealed, aad)
     except (InvalidTag, ValueError):
         return None
+
+
+def cbc_tag(mac_key, aad, iv, ciphertext):
+    return hmac.digest(mac_key, struct.pack(">H", len(aad)) + aad + iv + ciphertext, "sha256")
+
+
+def cbc_seal(keys, iv, plaintext, aad):
+    """`keys`: the one that encrypts, the one that authenticates."""
+    aes, mac_key = keys
+    padding = 16 - len(plaintext) % 16
+    encryptor = Cipher(AES(aes), modes.CBC(iv)).encryptor()
+    ciphertext = encryptor.update(plaintext + bytes([padding]) * padding) + encryptor.finalize()
+    return ciphertext + cbc_tag(mac_key, aad, iv, ciphertext)
+
+
+def cbc_open(keys, iv, sealed, aad):
+    """The plaintext, or None."""
+    aes, mac_key = keys
+    ciphertext, tag = sealed[:-32], sealed[-32:]
+    if not hmac.compare_digest(cbc_tag(mac_key, aad, iv, ciphertext), tag) or len(ciphertext) % 16 or not ciphertext:
+        return None
+    decryptor = Cipher(AES(aes), modes.CBC(iv)).decryptor()
+    padded = decryptor.update(ciphertext) + decryptor.finalize()
+    count = padded[-1]
+    return padded[:-count] if 1 <= count <= 16 and padded.endswith(bytes([count]) * count) else None
+
+
+def gcm_seal(key, nonce, plaintext, aad):
+    return AESGCM(key).encrypt(nonce, plaintext, aad)
+
+
+def gcm_open(key, nonce, sealed, aad):
+    """The plaintext, or None."""
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, aad)
+    except (InvalidTag, ValueError):
+        return None
+
+
+SEAL = {XAES: xaes_seal, GCM: gcm_seal, CBC_HMAC: cbc_seal}
+OPEN = {XAES: xaes_open, GCM: gcm_open, CBC_HMAC: cbc_open}
 
 
 def hkdf(secret, salt, label):
@@ -100,18 +147,21 @@ def envelope_error(envelope):
         return "Magic"
     if form != 1:
         return f"Format({form})"
-    if algorithm != XAES:
+    if algorithm not in SIZES:
         return f"Algorithm({algorithm})"
     if version == 0:
         return "Version"
-    return "TooShort" if len(envelope) < 32 + 24 + 1 + 16 else None
+    nonce, tag = SIZES[algorithm]
+    ciphertext = len(envelope) - 32 - nonce - tag
+    return "TooShort" if ciphertext < 1 or algorithm == CBC_HMAC and ciphertext % 16 else None
 
 
 def envelope_open(kek, envelope, purpose):
     """The plaintext of what parses, under the name that it gives itself; else None."""
     assert envelope_error(envelope) is None
-    _, _, _, keyring, version, check = struct.unpack(">2sBB8sI16s", envelope[:32])
-    return xaes_open(kek, envelope[32:56], envelope[56:], envelope_aad(keyring, version, check, purpose))
+    _, _, algorithm, keyring, version, check = struct.unpack(">2sBB8sI16s", envelope[:32])
+    behind = 32 + SIZES[algorithm][0]
+    return OPEN[algorithm](kek, envelope[32:behind], envelope[behind:], envelope_aad(keyring, version, check, purpose, algorithm))
 
 
 # Section 3: associated data, canary, check
@@ -121,47 +171,49 @@ def prefixed(text):
     return struct.pack(">H", len(text)) + text.encode()
 
 
-def envelope_aad(keyring, version, check, purpose):
+def envelope_aad(keyring, version, check, purpose, algorithm=XAES):
     texts = (keyring.hex(), key_id_text(keyring, version, check), purpose)
-    return header(keyring, version, check) + b"".join(map(prefixed, texts))
+    return header(keyring, version, check, algorithm=algorithm) + b"".join(map(prefixed, texts))
 
 
-def subject(keyring, version):
-    return struct.pack(">B8sI", XAES, keyring, version)
+def subject(keyring, version, algorithm=XAES):
+    return struct.pack(">B8sI", algorithm, keyring, version)
 
 
-def canary_aad(keyring, version):
-    return b"keywright canary 1" + subject(keyring, version)
+def canary_aad(keyring, version, algorithm=XAES):
+    return b"keywright canary 1" + subject(keyring, version, algorithm)
 
 
-def make_canary(kek, keyring, version, nonce, plaintext=CANARY):
-    return nonce + xaes_seal(kek, nonce, plaintext, canary_aad(keyring, version))
+def make_canary(kek, keyring, version, nonce, plaintext=CANARY, algorithm=XAES):
+    return nonce + SEAL[algorithm](kek, nonce, plaintext, canary_aad(keyring, version, algorithm))
 
 
-def canary_proves(kek, keyring, version, canary):
-    return xaes_open(kek, canary[:24], canary[24:], canary_aad(keyring, version)) == CANARY
+def canary_proves(kek, keyring, version, canary, algorithm=XAES):
+    nonce = SIZES[algorithm][0]
+    return OPEN[algorithm](kek, canary[:nonce], canary[nonce:], canary_aad(keyring, version, algorithm)) == CANARY
 
 
-def check_of(keyring, version, canary):
-    return hashlib.sha256(b"keywright check 1" + subject(keyring, version) + canary).digest()[:16]
+def check_of(keyring, version, canary, algorithm=XAES):
+    return hashlib.sha256(b"keywright check 1" + subject(keyring, version, algorithm) + canary).digest()[:16]
 
 
 class Version:
     """One key version and everything that follows from its KEK and the nonce of its canary."""
 
-    def __init__(self, kek, keyring, number, canary_nonce):
-        self.kek, self.keyring, self.number = kek, keyring, number
-        self.canary = make_canary(kek, keyring, number, canary_nonce)
-        self.check = check_of(keyring, number, self.canary)
+    def __init__(self, kek, keyring, number, canary_nonce, algorithm=XAES):
+        """`kek` of algorithm 3: a pair, the key that encrypts and the one that authenticates."""
+        self.kek, self.keyring, self.number, self.algorithm = kek, keyring, number, algorithm
+        self.canary = make_canary(kek, keyring, number, canary_nonce, algorithm=algorithm)
+        self.check = check_of(keyring, number, self.canary, algorithm)
         self.key_id = key_id_text(keyring, number, self.check)
         assert key_id_error(self.key_id) is None
 
     def aad(self, purpose):
-        return envelope_aad(self.keyring, self.number, self.check, purpose)
+        return envelope_aad(self.keyring, self.number, self.check, purpose, self.algorithm)
 
     def wrap(self, purpose, nonce, plaintext):
-        head = header(self.keyring, self.number, self.check)
-        return head + nonce + xaes_seal(self.kek, nonce, plaintext, self.aad(purpose))
+        head = header(self.keyring, self.number, self.check, algorithm=self.algorithm)
+        return head + nonce + SEAL[self.algorithm](self.kek, nonce, plaintext, self.aad(purpose))
 
 
 # Section 4: keyring file
@@ -182,6 +234,11 @@ def slot_secret(kind, keyring, root, secret, salt, nonce):
     """`kind` is `key-file`, or `credential` with its name."""
     wrapped = sealed_under(hkdf(secret, salt, b"keywright slot 1"), nonce, root, b"keywright root key 1" + keyring)
     return f"slot {kind} {salt.hex()} {wrapped.hex()}"
+
+
+def slot_token(place, keyring, root, key, nonce):
+    """`key`: the one in the token that `place` names."""
+    return f"slot pkcs11 {place} {(nonce + gcm_seal(key, nonce, root, b'keywright root key 1' + keyring)).hex()}"
 
 
 def passphrase_key(passphrase, salt, cost):
@@ -211,6 +268,14 @@ def version_line(version, state, created, changed, wrapped, exported=None, verif
     return " ".join(words + (["verified", verified] if verified else []))
 
 
+def token_version_line(version, state, created, changed, place, mac=None, iv="host", exported=None, verified=None):
+    """`mac`: id of the key that authenticates, with algorithm 3."""
+    words = ["version", version.key_id, state, "pkcs11", ALGORITHMS[version.algorithm], "created", created, "changed", changed]
+    words += ["canary", version.canary.hex(), "at", place, *(["mac", mac.hex()] if mac else []), "iv", iv]
+    words += ["exported", exported.hex()] if exported else []
+    return " ".join(words + (["verified", verified] if verified else []))
+
+
 def history_digest(before, generation, at, what):
     return hashlib.sha256(b"keywright history 1" + before + struct.pack(">Q", generation) + at.encode() + what.encode()).digest()
 
@@ -224,11 +289,11 @@ def history_lines(happened):
     return lines, digest
 
 
-def keyring_body(keyring, generation, hold, nodes, coordination, slots, versions, history):
-    """The lines above the last one."""
+def keyring_body(keyring, generation, hold, nodes, coordination, slots, versions, history, form=1):
+    """The lines above the last one; of format 2, `versions` has the attempts behind them."""
     warning = [WARNING] if any(slot.startswith("slot insecure-development ") for slot in slots) else []
     head = [f"keyring {keyring.hex()}", f"generation {generation}", f"hold {hold}", " ".join(["nodes", *nodes])]
-    return ["keywright-keyring 1", ADVICE, *warning, *head, f"coordination {coordination.hex()}", *slots, *versions, *history]
+    return [f"keywright-keyring {form}", ADVICE, *warning, *head, f"coordination {coordination.hex()}", *slots, *versions, *history]
 
 
 def file_tag(root, keyring, body):
@@ -251,12 +316,23 @@ SLOTS = {
     "credential": f"(?P<name>[A-Za-z0-9_-][A-Za-z0-9._-]{{0,63}}) (?P<salt>[0-9a-f]{{32}}) (?P<wrapped>{HEX72})",
     "passphrase": f"argon2id (?P<cost>{NUMBER} {NUMBER} {NUMBER}) (?P<salt>[0-9a-f]{{32}}) (?P<wrapped>{HEX72})",
 }
+TOKEN_SLOT = re.compile("slot pkcs11 (?P<place>[^ ]+) (?P<wrapped>[0-9a-f]{120})")
 VERSION = re.compile(
     f"version (?P<key_id>[^ ]+) (?P<state>staged|primary|retired|disabled|destroyed) local xaes-256-gcm created (?P<created>{TIME})"
     f" changed (?P<changed>{TIME}) canary (?P<canary>{HEX72})(?: wrapped (?P<wrapped>{HEX72}))?(?: exported [0-9a-f]{{64}})?"
     "(?: verified (?P<verified>.+))?"
 )
+TOKEN_VERSION = re.compile(
+    "version (?P<key_id>[^ ]+) (?P<state>staged|primary|retired|disabled|destroyed) pkcs11 (?P<algorithm>[^ ]+)"
+    f" created (?P<created>{TIME}) changed (?P<changed>{TIME}) canary (?P<canary>[0-9a-f]+) at (?P<place>[^ ]+)"
+    "(?: mac (?P<mac>[0-9a-f]{32}))? iv (?:host|token)(?: exported [0-9a-f]{64})?(?: verified (?P<verified>.+))?"
+)
+ATTEMPT = re.compile(f"attempt (?P<at>{TIME}) (?P<place>[^ ]+)")
 HISTORY = re.compile(f"history (?P<generation>{NUMBER}) (?P<at>{TIME}) (?P<digest>[0-9a-f]{{64}}) (?P<what>.+)")
+
+
+# Of canaries in tokens: nonce, 32 bytes (with algorithm 3 a block of padding more), tag.
+CANARY_LEN = {GCM: 60, CBC_HMAC: 96}
 
 
 class Refused(Exception):
@@ -283,12 +359,12 @@ def is_cost(cost):
     return 1 << 16 <= memory <= 1 << 20 and 3 <= passes <= 16 and 1 <= lanes <= 16
 
 
-def parsed(lines):
-    """The fields of a keyring file of these lines; raises Refused."""
+def parsed(lines, newest=1):
+    """The fields of a keyring file of these lines, by a reader that knows formats up to `newest`; raises Refused."""
     found = re.fullmatch("keywright-keyring ([0-9]+)", lines[0].removesuffix("\r"))
     if not found:
         raise Refused("NotAKeyring", None)
-    if found[1] != "1":
+    if found[1] not in ("1", "2")[:newest]:
         raise Refused("Format", None)
     if not re.fullmatch("hmac-sha256 [0-9a-f]{64}", lines[-1]):
         raise Refused("NoAuthentication", None)
@@ -319,16 +395,31 @@ def parsed(lines):
             if match := re.fullmatch(f"slot {kind} {form}", line):
                 refuse_unless(kind != "passphrase" or is_cost(match["cost"]))
                 return {"kind": kind, "line": line} | match.groupdict()
-        return refuse_unless(False)
+        match = newest > 1 and TOKEN_SLOT.fullmatch(line)
+        refuse_unless(match and places.is_place(match["place"]))
+        return {"kind": "pkcs11", "name": places.token_of(match["place"]), "line": line} | match.groupdict()
 
     def version(line):
         match = re.fullmatch(VERSION, line)
+        in_token = newest > 1 and match is None
+        if in_token:
+            match = TOKEN_VERSION.fullmatch(line)
         refuse_unless(match and key_id_error(match["key_id"]) is None and is_time(match["created"]) and is_time(match["changed"]))
         _, id_, number, _ = match["key_id"].split(".")
         refuse_unless(id_ == out["keyring"] and int(number) == len(out["versions"]) + 1)
-        refuse_unless((match["wrapped"] is None) == (match["state"] == "destroyed"))
+        if in_token:
+            algorithm = next((n for n in (GCM, CBC_HMAC) if ALGORITHMS[n] == match["algorithm"]), None)
+            refuse_unless(algorithm and len(match["canary"]) == 2 * CANARY_LEN[algorithm] and places.is_place(match["place"]))
+            refuse_unless((match["mac"] is not None) == (algorithm == CBC_HMAC))
+        else:
+            refuse_unless((match["wrapped"] is None) == (match["state"] == "destroyed"))
         refuse_unless(match["verified"] is None or is_text(match["verified"]) and match["state"] not in ("staged", "primary"))
-        out["versions"].append(match.groupdict())
+        out["versions"].append(match.groupdict() | {"algorithm": algorithm if in_token else XAES, "in_token": in_token})
+
+    def attempt(line):
+        match = ATTEMPT.fullmatch(line)
+        refuse_unless(match and is_time(match["at"]) and places.is_place(match["place"]))
+        return match.groupdict()
 
     def entry(line):
         match = re.fullmatch(HISTORY, line)
@@ -350,15 +441,19 @@ def parsed(lines):
     refuse_unless(out["slots"] and warned == any(slot["kind"] == "insecure-development" for slot in out["slots"]))
     for _ in several("version", version):
         pass
+    out["attempts"] = list(several("attempt", attempt)) if newest > 1 else []
     out["history"] = list(several("history", entry))
     if at < len(body):
         at += 1
         refuse_unless(False)
+    tokens = out["attempts"] or any(v["in_token"] for v in out["versions"]) or any(slot["kind"] == "pkcs11" for slot in out["slots"])
+    if (found[1] == "2") != bool(tokens):
+        raise Refused("Line", 1)
     return out
 
 
-def root_of(slots, keyring, opener):
-    """What `opener` (kind, name, secret) gets out of the slots; raises Refused."""
+def root_of(slots, keyring, opener, keys):
+    """What `opener` (kind, name, secret) gets out of the slots; raises Refused. That of a token slot is named by the token and has no secret."""
     kind, name, secret = opener
     if len(slots) > 1 and any(slot["kind"] == "insecure-development" for slot in slots):
         raise Refused("NotAlone", None)
@@ -366,6 +461,12 @@ def root_of(slots, keyring, opener):
     for slot in fitting:
         if kind == "insecure-development":
             return bytes.fromhex(slot["line"].split(" ")[2])
+        if kind == "pkcs11":
+            wrapped = bytes.fromhex(slot["wrapped"])
+            root = gcm_open(keys[slot["place"]], wrapped[:12], wrapped[12:], b"keywright root key 1" + keyring)
+            if root is not None:
+                return root
+            continue
         salt, wrapped = bytes.fromhex(slot["salt"]), bytes.fromhex(slot["wrapped"])
         costly = kind == "passphrase"
         key = passphrase_key(secret, salt, map(int, slot["cost"].split(" "))) if costly else hkdf(secret, salt, b"keywright slot 1")
@@ -375,11 +476,14 @@ def root_of(slots, keyring, opener):
     raise Refused("WrongSecret" if fitting else "NoSlot", None)
 
 
-def loaded(lines, opener):
-    """Loads the file of these lines as section 4 says; the coordination key, or raises Refused."""
-    file = parsed(lines)
+def loaded(lines, opener, newest=1, keys={}):
+    """Loads the file of these lines as section 4 says; the coordination key, or raises Refused.
+
+    `keys`: what is in tokens, by place. A version whose key is not there is not proved.
+    """
+    file = parsed(lines, newest)
     keyring = bytes.fromhex(file["keyring"])
-    root = root_of(file["slots"], keyring, opener)
+    root = root_of(file["slots"], keyring, opener, keys)
     if lines[-1] != f"hmac-sha256 {file_tag(root, keyring, lines[:-1]).hex()}":
         raise Refused("NotAuthentic", None)
     chain, _ = history_lines([(entry["at"], entry["what"]) for entry in file["history"]])
@@ -388,9 +492,17 @@ def loaded(lines, opener):
     wrapping = hkdf(root, keyring, b"keywright wrap KEKs 1")
     for number, version in enumerate(file["versions"], 1):
         canary = bytes.fromhex(version["canary"])
-        if version["key_id"] != key_id_text(keyring, number, check_of(keyring, number, canary)):
+        algorithm = version["algorithm"]
+        if version["key_id"] != key_id_text(keyring, number, check_of(keyring, number, canary, algorithm)):
             raise Refused("Check", None)
-        if version["wrapped"] is not None:
+        if version["in_token"]:
+            kek = keys.get(version["place"])
+            if kek is not None and algorithm == CBC_HMAC:
+                mac_key = keys.get(places.beside(version["place"], bytes.fromhex(version["mac"])))
+                kek = mac_key and (kek, mac_key)
+            if kek and version["state"] != "destroyed" and not canary_proves(kek, keyring, number, canary, algorithm):
+                raise Refused("Canary", None)
+        elif version["wrapped"] is not None:
             wrapped = bytes.fromhex(version["wrapped"])
             kek = xaes_open(wrapping, wrapped[:24], wrapped[24:], b"keywright KEK 1" + version["key_id"].encode())
             if kek is None or not canary_proves(kek, keyring, number, canary):

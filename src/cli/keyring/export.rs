@@ -14,11 +14,11 @@ use super::super::place::Named;
 use super::super::{rotate, target};
 use super::terminal::{self, Terminal};
 use crate::entropy::OsEntropy;
-use crate::export::Export;
 use crate::export::age::{self, AgeError, Recipients, To};
 use crate::export::deliver::{Prepared, PublishError};
 use crate::export::ssh::SshError;
-use crate::keyring::document::{Time, Why};
+use crate::export::{ENTRY, Export};
+use crate::keyring::document::{Document, StateLabel, Time, Why};
 use crate::keyring::history::Digest;
 use crate::keyring::rotation;
 use crate::keyring::seal::Opener;
@@ -114,17 +114,21 @@ fn make(named: &Named, opener: Opener, to: &To, output_file: Option<&Path>, dry_
     if !recorded {
         // The export tells of itself: what it holds is the keyring as it stands after this command.
         let now = Time::of(SystemTime::now());
-        let what: Why = "export".parse().map_err(|()| Failure::new(Exit::Unexpected, ATTEMPTED, "no name", "Please report it."))?;
+        let what: Why = ENTRY.parse().map_err(|()| Failure::new(Exit::Unexpected, ATTEMPTED, "no name", "Please report it."))?;
         rotation::record(&mut opened.document, now, what).map_err(|e| changed(e.into()))?;
         export = Export::of(opened).map_err(broken)?;
         export.record_in(&mut opened.document);
     }
     let (digest, generation) = (export.digest, opened.document.generation);
     let held: Vec<String> = opened.document.versions.iter().filter(|v| v.wrapped().is_some()).map(|v| v.key_id.to_string()).collect();
+    let in_tokens = keys_in_tokens(&opened.document);
     let done = |armored, result: &str, changed| {
         let next = "keep the digest apart from the file; try it: keywright keyring verify --export FILE --digest DIGEST";
         let mut rows = vec![("generation", generation.to_string()), ("keys", held.len().to_string()), ("result", result.to_owned())];
-        let mut json = json!({ "generation": generation, "key_ids": held, "changed": changed, "result": result, "next": next });
+        let mut json = json!({
+            "generation": generation, "key_ids": held, "key_ids_in_tokens": in_tokens, "changed": changed, "result": result, "next": next,
+        });
+        rows.splice(2..2, not_in_it(&in_tokens));
         if !dry_run {
             rows.insert(0, ("digest", digest.to_string()));
             json["digest"] = digest.to_string().into();
@@ -150,6 +154,18 @@ fn make(named: &Named, opener: Opener, to: &To, output_file: Option<&Path>, dry_
     let result =
         if recorded { "exported again; nothing has changed since the last export" } else { "exported, and recorded in the keyring" };
     Ok(done(armored, result, !recorded))
+}
+
+/// The versions whose keys are in tokens, and so in no export.
+pub(super) fn keys_in_tokens(document: &Document) -> Vec<String> {
+    let in_tokens = document.versions.iter().filter(|v| v.in_token().is_some() && v.state != StateLabel::Destroyed);
+    in_tokens.map(|v| v.key_id.to_string()).collect()
+}
+
+/// A row about them, if there are some.
+pub(super) fn not_in_it(in_tokens: &[String]) -> Option<(&'static str, String)> {
+    let text = format!("{}, of which no key is in it: the HSM's own backup is their only one", in_tokens.len());
+    (!in_tokens.is_empty()).then_some(("versions in tokens", text))
 }
 
 /// To standard output, and the rest to standard error; all of it in one JSON object where that was asked for.

@@ -12,7 +12,7 @@ use super::super::failure::{Exit, Failure};
 use super::super::output::{self, Answer};
 use super::super::place::{self, Named, Place};
 use super::super::{rotate, target};
-use super::export::age_failure;
+use super::export::{age_failure, keys_in_tokens, not_in_it};
 use super::terminal::{self, Terminal};
 use crate::entropy::OsEntropy;
 use crate::export::age::{self, AgeError, By, Kind};
@@ -87,26 +87,29 @@ pub(super) fn verify(file: &Path, opening: &Opening) -> Result<Answer, Failure> 
     let document = &opened.document;
     let keys = document.versions.iter().filter(|v| v.wrapped().is_some()).count();
     let checked = if opening.digest.is_some() { "the expected one" } else { "not compared: give --digest DIGEST" };
-    let text = output::pairs([
+    let in_tokens = keys_in_tokens(document);
+    let rows = [
         ("export", file.display().to_string()),
         ("digest", export.digest.to_string()),
         ("it is", checked.to_owned()),
         ("keyring", document.keyring.to_string()),
         ("generation", document.generation.to_string()),
         ("keys proved", keys.to_string()),
-    ]);
+    ];
+    let text = output::pairs(rows.into_iter().chain(not_in_it(&in_tokens)));
     let text = format!("{text}\n{}", super::versions_table(document));
     let json = json!({
         "export": file, "digest": export.digest.to_string(), "digest_compared": opening.digest.is_some(),
         "keyring": document.keyring.to_string(), "generation": document.generation, "keys_proved": keys,
+        "key_ids_in_tokens": in_tokens,
         "versions": super::versions_json(document),
     });
     Ok(Answer { text, json })
 }
 
 /// The keyring in an export, for a command that only reads.
-pub(in crate::cli) fn open_export(file: &Path, opening: &Opening) -> Result<Opened, Failure> {
-    open(file, opening, &Tokens::none(), "open the export", Exit::CheckFailed).map(|(_, opened)| opened)
+pub(in crate::cli) fn open_export(file: &Path, opening: &Opening, tokens: &Arc<Tokens>) -> Result<Opened, Failure> {
+    open(file, opening, tokens, "open the export", Exit::CheckFailed).map(|(_, opened)| opened)
 }
 
 /// The keyring in the export, every key of it proved. `damaged` is how a file ends the command that is no sound export.

@@ -40,8 +40,9 @@ pub(super) fn look(named: &Named, opened: &Opened) -> Answer {
     let mut refused = vec![];
     match latch::read(&named.source.state_dir) {
         Ok(latched) => {
-            for Latched { token, since } in latched {
-                rows.push(vec!["PIN".to_owned(), token.uri(), format!("not taken at {since}, and not given again before it changes")]);
+            for Latched { token, since, begun } in latched {
+                let then = if begun { "as far as is known; it is given once more" } else { "and not given again before it changes" };
+                rows.push(vec!["PIN".to_owned(), token.uri(), format!("not taken at {since}, {then}")]);
                 refused.push(json!({ "token": token.uri(), "since": since }));
             }
         }

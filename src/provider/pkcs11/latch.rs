@@ -2,7 +2,10 @@
 //! plugin anew as often as it ends.
 //!
 //! One file for each token in the state directory. It holds no PIN but a salted argon2id of it, for a PIN is short. It is written before a PIN is
-//! given for the first time and removed when the token has taken it, so that an end in between counts as a refusal.
+//! given for the first time (`begun`) and removed when the token has taken it. A refusal is written down as that (`refused`).
+//!
+//! An end in between leaves `begun`, and nobody knows what the token thought. Then the PIN is given once more, under `refused` this time: so a process
+//! that was killed at a bad moment needs nobody, and a restart loop gives a PIN twice at most, not at all where the token counts a wrong one.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,9 @@ use crate::secret::SecretBytes;
 use crate::stretch::Cost;
 
 const MAGIC: &str = "keywright-pin-latch 1";
+/// First words of a record.
+const BEGUN: &str = "begun";
+const REFUSED: &str = "refused";
 /// What every name of such a file begins with.
 const PREFIX: &str = "pin-latch-";
 const MAX_FILE: u64 = 4096;
@@ -28,13 +34,15 @@ const MOST: usize = 8;
 const LOCK_TRIES: u32 = 60;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// A token whose PIN is not given again until it is another one, or is being given right now.
+/// A token whose PIN was refused or may have been, or is being given right now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latched {
     /// Which token.
     pub token: TokenName,
     /// When its PIN was given, by the clock of this machine; RFC 3339.
     pub since: String,
+    /// Whether that did not come to an end, so that it is given once more.
+    pub begun: bool,
 }
 
 /// Every token with a latch in `state_dir`, in no order; takes no lock. None where there is no such folder.
@@ -55,7 +63,10 @@ pub fn read(state_dir: &Path) -> Result<Vec<Latched>, Problem> {
         // One that went meanwhile is none.
         let Some(text) = text(&path).map_err(|e| cannot(&e))? else { continue };
         let token = text.lines().nth(1).and_then(|line| TokenName::parse_given(line.strip_prefix("token ")?).ok());
-        let latched = token.and_then(|token| Some(Latched { since: Refused::parse(&text, &token)?.0.pop()?.since, token }));
+        let latched = token.and_then(|token| {
+            let Record { since, begun, .. } = Refused::parse(&text, &token)?.0.pop()?;
+            Some(Latched { token, since, begun })
+        });
         found.push(latched.ok_or_else(|| cannot(&format!("{} is no latch", path.display())))?);
     }
     Ok(found)
@@ -79,15 +90,19 @@ pub(super) struct Held {
     writer: Writer,
     /// What stood there before.
     before: Option<String>,
+    /// What stands there if the token refuses it.
+    refused: String,
 }
 
-/// The PINs that were refused since one was taken, oldest first.
+/// The PINs that were given since one was taken, oldest first.
 #[derive(Debug, Default)]
 struct Refused(Vec<Record>);
 
 /// One of them, as the file tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
+    /// Its try did not come to an end, as far as is known.
+    begun: bool,
     since: String,
     cost: Cost,
     salt: [u8; 16],
@@ -104,9 +119,11 @@ impl Latch {
 
     /// Takes note that `pin` is about to be given.
     ///
-    /// Errors: [`Problem::PinLatched`] if it is the one that was refused; [`Problem::PinBusy`] while another process gives one;
+    /// `counts_wrong`: see [`PinSource::attempt`](super::PinSource::attempt).
+    ///
+    /// Errors: [`Problem::PinLatched`] if it is one that was refused; [`Problem::PinBusy`] while another process gives one;
     /// [`Problem::PinLatch`] if nothing can be noted, for then nothing would keep a restart from giving it again.
-    pub(super) fn hold(&self, pin: &SecretBytes, now: SystemTime, entropy: &dyn Entropy) -> Result<Held, Problem> {
+    pub(super) fn hold(&self, pin: &SecretBytes, counts_wrong: bool, now: SystemTime, entropy: &dyn Entropy) -> Result<Held, Problem> {
         let cannot = |why: &dyn std::fmt::Display| Problem::PinLatch(why.to_string());
         let writer = self.lock()?;
         let before = text(&self.path).map_err(|e| cannot(&e))?;
@@ -116,21 +133,36 @@ impl Latch {
             }
             None => Refused::default(),
         };
-        for known in &refused.0 {
+        let mut again = None;
+        for (place, known) in refused.0.iter().enumerate() {
             let hash = known.cost.stretch(pin, &known.salt).map_err(|e| cannot(&e))?;
             if *hash.expose_secret() == known.hash {
-                return Err(Problem::PinLatched { since: known.since.clone(), record: self.path.display().to_string() });
+                if !known.begun || counts_wrong {
+                    return Err(Problem::PinLatched { since: known.since.clone(), record: self.path.display().to_string() });
+                }
+                again = Some(place);
             }
         }
-        let mut salt = [0; 16];
-        entropy.fill(&mut salt).map_err(|e| cannot(&e))?;
-        let hash = *Cost::NEW.stretch(pin, &salt).map_err(|e| cannot(&e))?.expose_secret();
-        let since = humantime::format_rfc3339_seconds(now).to_string();
-        refused.0.push(Record { since, cost: Cost::NEW, salt, hash });
-        let surplus = refused.0.len().saturating_sub(MOST);
-        refused.0.drain(..surplus);
+        let place = match again {
+            // Before it is given: there is no third time.
+            Some(place) => {
+                refused.0[place].begun = false;
+                place
+            }
+            None => {
+                let mut salt = [0; 16];
+                entropy.fill(&mut salt).map_err(|e| cannot(&e))?;
+                let hash = *Cost::NEW.stretch(pin, &salt).map_err(|e| cannot(&e))?.expose_secret();
+                let since = humantime::format_rfc3339_seconds(now).to_string();
+                refused.0.push(Record { begun: true, since, cost: Cost::NEW, salt, hash });
+                let surplus = refused.0.len().saturating_sub(MOST);
+                refused.0.drain(..surplus);
+                refused.0.len() - 1
+            }
+        };
         writer.replace(refused.write(&self.token).as_bytes()).map_err(|e| cannot(&e))?;
-        Ok(Held { writer, before })
+        refused.0[place].begun = false;
+        Ok(Held { writer, before, refused: refused.write(&self.token) })
     }
 
     /// Waits for another process that is logging in, which takes a moment, but not for one that hangs in it.
@@ -151,6 +183,11 @@ impl Held {
         self.writer.remove()
     }
 
+    /// The token refused the PIN.
+    pub(super) fn refuse(self) -> Result<(), Problem> {
+        self.writer.replace(self.refused.as_bytes()).map_err(|e| Problem::PinLatch(e.to_string()))
+    }
+
     /// The token said nothing of the PIN: what was known before is known now.
     pub(super) fn restore(self) -> Result<(), WriteError> {
         match &self.before {
@@ -163,11 +200,12 @@ impl Held {
 impl Refused {
     fn write(&self, token: &TokenName) -> String {
         let mut text = format!("{MAGIC}\ntoken {}\n", token.uri());
-        for Record { since, cost, salt, hash } in &self.0 {
+        for Record { begun, since, cost, salt, hash } in &self.0 {
+            let word = if *begun { BEGUN } else { REFUSED };
             let [memory, passes, lanes] = cost.numbers();
             let [salt, hash] = [base16ct::lower::encode_string(salt), base16ct::lower::encode_string(hash)];
             // Writing to a String does not fail.
-            let _ = writeln!(text, "refused {since} argon2id {memory} {passes} {lanes} {salt} {hash}");
+            let _ = writeln!(text, "{word} {since} argon2id {memory} {passes} {lanes} {salt} {hash}");
         }
         text
     }
@@ -182,13 +220,18 @@ impl Refused {
 }
 
 fn record(line: &str) -> Option<Record> {
-    let mut words = line.strip_prefix("refused ")?.split(' ');
+    let mut words = line.split(' ');
+    let begun = match words.next()? {
+        BEGUN => true,
+        REFUSED => false,
+        _ => return None,
+    };
     let since = words.next()?.to_owned();
     humantime::parse_rfc3339(&since).ok()?;
     words.next().filter(|word| *word == "argon2id")?;
     let mut number = || words.next()?.parse().ok();
     let cost = Cost::new(number()?, number()?, number()?)?;
-    Some(Record { since, cost, salt: hex::decode(words.next()?)?, hash: hex::decode(words.next()?)? })
+    Some(Record { begun, since, cost, salt: hex::decode(words.next()?)?, hash: hex::decode(words.next()?)? })
 }
 
 #[cfg(test)]
@@ -207,13 +250,17 @@ mod tests {
         let pin = SecretBytes::from_vec(b"1234".to_vec());
         let hold = |label: &str| {
             let token = TokenName { label: label.into(), serial: "1".into() };
-            Latch::new(dir.path(), &token).hold(&pin, UNIX_EPOCH, &Counted::default()).expect("held")
+            Latch::new(dir.path(), &token).hold(&pin, false, UNIX_EPOCH, &Counted::default()).expect("held")
         };
         let (refused, taken) = (hold("kms ;"), hold("other"));
         taken.release().expect("removed");
         drop(refused);
         let token = TokenName { label: "kms ;".into(), serial: "1".into() };
-        assert_eq!(read(dir.path()), Ok(vec![Latched { token: token.clone(), since: "1970-01-01T00:00:00Z".into() }]));
+        let latched = |begun| Latched { token: token.clone(), since: "1970-01-01T00:00:00Z".into(), begun };
+        assert_eq!(read(dir.path()), Ok(vec![latched(true)]));
+        let again = Latch::new(dir.path(), &token).hold(&pin, false, UNIX_EPOCH, &Counted::default()).expect("once more");
+        assert_eq!(read(dir.path()), Ok(vec![latched(false)]));
+        drop(again);
         std::fs::write(Latch::new(dir.path(), &token).path, "keywright-pin-latch 1\n").expect("write");
         assert!(matches!(read(dir.path()), Err(Problem::PinLatch(_))));
     }

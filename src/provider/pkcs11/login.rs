@@ -8,10 +8,13 @@ use crate::secret::SecretBytes;
 /// Where the PIN of a token comes from, and what remembers that it was refused.
 pub trait PinSource: Send + Sync {
     /// The PIN, to be tried once; an error if it was refused before, or cannot be had.
-    fn attempt(&self) -> Result<Box<dyn Attempt + '_>, TokenError>;
+    ///
+    /// `counts_wrong`: the token says that a wrong one was given since the last right one. Then this one is not given either if a try of it did not come
+    /// to its end.
+    fn attempt(&self, counts_wrong: bool) -> Result<Box<dyn Attempt + '_>, TokenError>;
 }
 
-/// One try of a PIN. Dropped without a word on how it ended, as by a crash inside the module, it counts as refused.
+/// One try of a PIN. Dropped without a word on how it ended, as by a crash inside the module, the same PIN is given once more, and not a third time.
 pub trait Attempt {
     /// The PIN.
     fn pin(&self) -> &SecretBytes;
@@ -59,7 +62,7 @@ pub(super) fn log_in(
     if info.few_tries() {
         return Err(LoginError::Problem(Problem::PinTriesLow));
     }
-    let attempt = pins.attempt().map_err(LoginError::Pin)?;
+    let attempt = pins.attempt(info.counts_wrong()).map_err(LoginError::Pin)?;
     match inside.login(anchor, attempt.pin()) {
         Ok(()) => {
             attempt.accepted();

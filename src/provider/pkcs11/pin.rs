@@ -107,12 +107,12 @@ impl Pins {
 }
 
 impl PinSource for Pins {
-    fn attempt(&self) -> Result<Box<dyn Attempt + '_>, TokenError> {
+    fn attempt(&self, counts_wrong: bool) -> Result<Box<dyn Attempt + '_>, TokenError> {
         let failed = |problem| TokenError { token: self.token.clone(), attempt: ATTEMPT, problem };
         let pin = self.read().map_err(failed)?;
         // Taken by the token before, in this process: no restart loop hides behind it, and a token that comes and goes costs no file.
-        let held =
-            if self.was_taken(&pin) { None } else { Some(self.latch.hold(&pin, (self.clock)(), self.entropy.as_ref()).map_err(failed)?) };
+        let hold = || self.latch.hold(&pin, counts_wrong, (self.clock)(), self.entropy.as_ref());
+        let held = if self.was_taken(&pin) { None } else { Some(hold().map_err(failed)?) };
         Ok(Box::new(Try { pins: self, pin, held }))
     }
 }
@@ -137,13 +137,16 @@ impl Attempt for Try<'_> {
     }
 
     fn rejected(self: Box<Self>) {
-        if self.held.is_some() {
-            return;
-        }
-        // It was good before. From now on it is not, for the next process either.
-        self.pins.known().taken = None;
-        match self.pins.latch.hold(&self.pin, (self.pins.clock)(), self.pins.entropy.as_ref()) {
-            Ok(_) | Err(Problem::PinLatched { .. }) => {}
+        let held = self.held.map_or_else(
+            || {
+                // It was good before. From now on it is not, for the next process either.
+                self.pins.known().taken = None;
+                self.pins.latch.hold(&self.pin, false, (self.pins.clock)(), self.pins.entropy.as_ref())
+            },
+            Ok,
+        );
+        match held.and_then(Held::refuse) {
+            Ok(()) | Err(Problem::PinLatched { .. }) => {}
             Err(problem) => tracing::error!(token = %self.pins.token, %problem, "the token refused its PIN, and that was not recorded"),
         }
     }
@@ -210,7 +213,7 @@ mod tests {
     }
 
     fn problem(pins: &Pins) -> Problem {
-        pins.attempt().err().expect("no attempt").problem
+        pins.attempt(false).err().expect("no attempt").problem
     }
 
     fn latched(pins: &Pins) -> bool {
@@ -221,34 +224,60 @@ mod tests {
     fn a_refused_pin_is_given_once_whatever_starts_anew_and_another_one_is_given() {
         let place = Place::new(b"wrong\n");
         let first = place.pins();
-        let attempt = first.attempt().expect("never given before");
+        let attempt = first.attempt(false).expect("never given before");
         assert_eq!(attempt.pin().expose_secret(), b"wrong");
         attempt.rejected();
         assert!(latched(&first) && latched(&place.pins()) && latched(&place.pins()));
         place.set(b"wrong too");
-        place.pins().attempt().expect("another one").rejected();
+        place.pins().attempt(false).expect("another one").rejected();
         place.set(b"wrong");
         assert!(latched(&place.pins()), "the first one is still known");
         place.set(b"right");
-        place.pins().attempt().expect("another one").accepted();
+        place.pins().attempt(false).expect("another one").accepted();
         assert_eq!(place.latches(), Vec::<std::path::PathBuf>::new(), "nothing is left of it");
-        place.pins().attempt().expect("a good one").accepted();
+        place.pins().attempt(false).expect("a good one").accepted();
     }
 
     #[test]
-    fn an_end_in_the_middle_of_a_login_counts_as_a_refusal() {
+    fn after_an_end_in_the_middle_of_a_login_a_pin_is_given_once_more_and_not_a_third_time() {
         let place = Place::new(b"1234");
-        drop(place.pins().attempt().expect("never given before"));
+        drop(place.pins().attempt(false).expect("never given before"));
+        drop(place.pins().attempt(false).expect("nobody knows what became of the first"));
+        assert!(latched(&place.pins()) && latched(&place.pins()));
+        place.set(b"5678");
+        drop(place.pins().attempt(false).expect("another one"));
+        place.pins().attempt(false).expect("nobody knows").accepted();
+        assert_eq!(place.latches(), Vec::<std::path::PathBuf>::new(), "nothing is left of it");
+    }
+
+    #[test]
+    fn a_second_try_that_is_refused_or_of_which_nothing_is_said_leaves_no_more_tries_than_there_were() {
+        let place = Place::new(b"1234");
+        drop(place.pins().attempt(false).expect("never given before"));
+        for _ in 0..3 {
+            place.pins().attempt(false).expect("nobody knows").undecided();
+        }
+        place.pins().attempt(false).expect("nobody knows").rejected();
         assert!(latched(&place.pins()));
+    }
+
+    #[test]
+    fn a_token_that_counts_a_wrong_pin_is_not_given_the_one_whose_try_did_not_end() {
+        let place = Place::new(b"1234");
+        drop(place.pins().attempt(true).expect("somebody gave another one"));
+        let refused = place.pins().attempt(true).err().expect("it may have been this one").problem;
+        assert!(matches!(refused, Problem::PinLatched { .. }), "{refused}");
+        // The count is gone, so somebody has logged in since.
+        place.pins().attempt(false).expect("given").accepted();
     }
 
     #[test]
     fn a_token_that_says_nothing_of_the_pin_leaves_what_was_known() {
         let place = Place::new(b"1234");
-        place.pins().attempt().expect("never given").undecided();
-        place.pins().attempt().expect("still never refused").rejected();
+        place.pins().attempt(false).expect("never given").undecided();
+        place.pins().attempt(false).expect("still never refused").rejected();
         place.set(b"5678");
-        place.pins().attempt().expect("another one").undecided();
+        place.pins().attempt(false).expect("another one").undecided();
         place.set(b"1234");
         assert!(latched(&place.pins()), "the first one is refused still");
     }
@@ -257,8 +286,8 @@ mod tests {
     fn a_pin_that_was_good_costs_no_file_and_is_latched_once_it_is_refused() {
         let place = Place::new(b"1234");
         let pins = place.pins();
-        pins.attempt().expect("never given").accepted();
-        let again = pins.attempt().expect("good");
+        pins.attempt(false).expect("never given").accepted();
+        let again = pins.attempt(false).expect("good");
         assert_eq!(place.latches(), Vec::<std::path::PathBuf>::new());
         again.rejected();
         assert!(latched(&pins) && latched(&place.pins()));
@@ -271,7 +300,7 @@ mod tests {
         std::thread::scope(|threads| {
             for _ in 0..4 {
                 threads.spawn(|| {
-                    if let Ok(attempt) = place.pins().attempt() {
+                    if let Ok(attempt) = place.pins().attempt(false) {
                         given.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         attempt.rejected();
                     }
@@ -288,7 +317,7 @@ mod tests {
         let from = PinFrom::File(place.path().join("pin"));
         let pins = Pins::new(token(), from, None, elsewhere, Box::new(OsEntropy), at);
         assert!(matches!(problem(&pins), Problem::PinLatch(_)));
-        place.pins().attempt().expect("given").rejected();
+        place.pins().attempt(false).expect("given").rejected();
         let [latch] = place.latches().try_into().expect("one file");
         let text = std::fs::read_to_string(&latch).expect("text");
         assert!(!text.contains("1234"), "{text}");

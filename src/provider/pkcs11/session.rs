@@ -17,6 +17,8 @@ use super::rv::Rv;
 
 /// How long a call waits for a session while all are in use.
 const WAIT: Duration = Duration::from_secs(1);
+/// For so long fewer sessions are borrowed after the token gave no more: whoever else has them may give them back. Then the next calls find out.
+const LOWERED: Duration = Duration::from_secs(5);
 
 /// One login to a token. Its handles mean nothing in another.
 pub(super) struct Live {
@@ -42,10 +44,23 @@ struct Pool {
     idle: Vec<Session>,
     /// Borrowed at present.
     out: usize,
-    /// Most that may be borrowed.
+    /// Most that may be borrowed at present.
     most: usize,
+    /// Most that may ever be.
+    limit: usize,
+    /// When the token gave none although fewer than `limit` were borrowed.
+    lowered: Option<Instant>,
     /// Those who wait for one.
     waiting: usize,
+}
+
+impl Pool {
+    /// Back to the limit, once it was lowered for long enough.
+    fn raise(&mut self) {
+        if self.lowered.is_some_and(|at| at.elapsed() >= LOWERED) {
+            (self.most, self.lowered) = (self.limit, None);
+        }
+    }
 }
 
 impl Live {
@@ -74,7 +89,7 @@ impl Live {
             anchor,
             over: AtomicBool::new(false),
             sees_keys: AtomicBool::new(false),
-            pool: Mutex::new(Pool { idle: Vec::new(), out: 0, most, waiting: 0 }),
+            pool: Mutex::new(Pool { idle: Vec::new(), out: 0, most, limit: most, lowered: None, waiting: 0 }),
             returned: Condvar::new(),
         })
     }
@@ -121,6 +136,7 @@ impl Live {
         let end = Instant::now() + WAIT;
         loop {
             let mut pool = self.pool();
+            pool.raise();
             while pool.out >= pool.most {
                 let left = end.saturating_duration_since(Instant::now());
                 if left.is_zero() {
@@ -129,6 +145,7 @@ impl Live {
                 pool.waiting += 1;
                 pool = self.returned.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
                 pool.waiting -= 1;
+                pool.raise();
             }
             pool.out += 1;
             let idle = pool.idle.pop();
@@ -161,6 +178,7 @@ impl Live {
         let others = pool.out.saturating_sub(1);
         if others > 0 {
             pool.most = pool.most.min(others);
+            pool.lowered = Some(Instant::now());
         }
         others > 0
     }

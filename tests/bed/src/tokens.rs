@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use alone::alone;
-pub use fake::{Calls, Fake};
+pub use fake::{Calls, Fake, Kept};
 pub use tool::Object;
 
 use crate::ran::Ran;

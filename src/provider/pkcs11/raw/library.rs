@@ -57,7 +57,17 @@ pub(crate) struct Module {
     sessions: Mutex<HashMap<Session, u64>>,
 }
 
-static MODULES: LazyLock<Mutex<HashMap<PathBuf, Arc<Module>>>> = LazyLock::new(Mutex::default);
+/// A file that is a module, or will be: locked while it is loaded, for that runs its code, which may not come to an end.
+type Place = Arc<Mutex<Option<Arc<Module>>>>;
+
+/// Locked for a moment only: who waits for one file holds up nobody who wants another. The C library loads one at a time, though; what a file that
+/// hangs there cannot hold up is what is loaded already.
+static MODULES: LazyLock<Mutex<HashMap<PathBuf, Place>>> = LazyLock::new(Mutex::default);
+
+fn place(path: &Path) -> Place {
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(modules.entry(path.to_owned()).or_default())
+}
 
 impl Module {
     /// The module in that file, which the caller has checked; loaded if it is not yet. It is not initialised by this.
@@ -65,8 +75,9 @@ impl Module {
     /// `path`: without symbolic links, so that one file has one name. Loading runs code of the module.
     pub(crate) fn load(path: &Path, reserved: Option<&str>) -> Result<Arc<Self>, LoadError> {
         let reserved = reserved.map(CString::new).transpose().map_err(|_| LoadError::Zero)?;
-        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(path) {
+        let place = place(path);
+        let mut loaded = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = &*loaded {
             return if module.reserved == reserved { Ok(Arc::clone(module)) } else { Err(LoadError::Config) };
         }
         let list = function_list(path)?;
@@ -79,7 +90,7 @@ impl Module {
             left_up: AtomicBool::new(false),
             sessions: Mutex::default(),
         });
-        modules.insert(path.to_owned(), Arc::clone(&module));
+        *loaded = Some(Arc::clone(&module));
         Ok(module)
     }
 
@@ -243,4 +254,20 @@ fn function_list(path: &Path) -> Result<CK_FUNCTION_LIST, LoadError> {
     }
     // SAFETY: since version 2.10 a list is at least as long as this structure; later ones append to it.
     Ok(unsafe { *list })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_does_not_come_to_an_end_of_loading_holds_up_no_other() {
+        let (hangs, other) = (place(Path::new("/hangs while it is loaded")), Path::new("/is not there"));
+        let held = hangs.lock().expect("nobody panicked");
+        let (tell, told) = std::sync::mpsc::channel();
+        // Not joined: with one lock for all it would never end.
+        std::thread::spawn(move || tell.send(matches!(Module::load(other, None), Err(LoadError::Load(_)))));
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
+        drop(held);
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Hsm, Kind, hex};
+use super::{Hsm, Kind, Token, hex};
 use crate::tools::Module;
 use crate::{Error, Result, wait};
 
@@ -34,6 +34,18 @@ impl Fake {
     /// Its tokens.
     pub fn hsm(&self) -> &Hsm {
         &self.hsm
+    }
+
+    /// Adds a token of this label and serial number in which these keys are: frozen ones, which no token would make.
+    pub fn keep(&self, (label, serial): (&str, &str), pin: &str, keys: &[Kept<'_>]) -> Result<Token> {
+        let mut made = self.hsm.made();
+        let mut file = fs::File::options().append(true).create(true).open(self.folder.join("state"))?;
+        writeln!(file, "token {serial} {} {} 0", hex(label.as_bytes()), hex(pin.as_bytes()))?;
+        for key in keys {
+            *made += 1;
+            writeln!(file, "key {made} {serial}{}", key.attributes())?;
+        }
+        Ok(Token { hsm: self.hsm.clone(), label: label.to_owned(), serial: serial.to_owned(), pin: pin.to_owned() })
     }
 
     /// From now on it follows these rules, one a line, and no others; what hangs by an older rule goes on.
@@ -65,6 +77,51 @@ impl Fake {
             let inside = self.calls().map_err(|e| e.to_string())?.inside(name);
             if inside >= calls { Ok(()) } else { Err(format!("{inside} are")) }
         })
+    }
+}
+
+/// A key with everything that a token keeps of it, guarded as one that the token made.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept<'a> {
+    /// CKA_LABEL.
+    pub label: &'a str,
+    /// CKA_ID.
+    pub id: &'a [u8],
+    /// Of AES; else a generic one, which authenticates.
+    pub aes: bool,
+    /// Its 32 bytes.
+    pub secret: &'a [u8],
+}
+
+impl Kept<'_> {
+    /// As the module's state has them: type and value, by the numbers of the standard.
+    fn attributes(&self) -> String {
+        let number = |value: u64| hex(&value.to_ne_bytes());
+        let flag = |value: bool| hex(&[u8::from(value)]);
+        let (secret_key, aes, generic) = (4, 0x1F, 0x10);
+        let all = [
+            (0x000, number(secret_key)),
+            (0x100, number(if self.aes { aes } else { generic })),
+            (0x003, hex(self.label.as_bytes())),
+            (0x102, hex(self.id)),
+            (0x011, hex(self.secret)),
+            (0x161, number(self.secret.len() as u64)),
+            // CKA_TOKEN, PRIVATE, SENSITIVE, EXTRACTABLE, LOCAL, NEVER_EXTRACTABLE, ALWAYS_SENSITIVE, MODIFIABLE.
+            (0x001, flag(true)),
+            (0x002, flag(true)),
+            (0x103, flag(true)),
+            (0x162, flag(false)),
+            (0x163, flag(true)),
+            (0x164, flag(true)),
+            (0x165, flag(true)),
+            (0x170, flag(true)),
+            // CKA_ENCRYPT, DECRYPT, SIGN, VERIFY.
+            (0x104, flag(self.aes)),
+            (0x105, flag(self.aes)),
+            (0x108, flag(!self.aes)),
+            (0x10A, flag(!self.aes)),
+        ];
+        all.iter().map(|(kind, value)| format!(" {kind}={value}")).collect()
     }
 }
 
@@ -107,6 +164,16 @@ impl Calls {
     /// How many of this function are inside the module at the end of the log.
     pub fn inside(&self, name: &str) -> usize {
         self.count(name).saturating_sub(self.answers(name).len())
+    }
+
+    /// Most calls of this function that were inside the module at once.
+    pub fn most_inside(&self, name: &str) -> usize {
+        let steps = self.lines.iter().filter(|line| line.name == name).map(|line| line.answer.is_none());
+        let counted = steps.scan(0_usize, |inside, begins| {
+            *inside = if begins { *inside + 1 } else { inside.saturating_sub(1) };
+            Some(*inside)
+        });
+        counted.max().unwrap_or(0)
     }
 
     /// Most threads of one process that were inside the module at once.
@@ -154,6 +221,7 @@ mod tests {
         let text = "1.1 C_Login\n1.1 C_Login 0xa0\n1.1 C_Sign\n1.2 C_Sign\n2.3 C_Sign\n1.1 C_Sign 0x0\n1.4 C_Sign\n1.2 C_Si";
         let calls = Calls { lines: text.lines().filter_map(Line::read).collect() };
         assert_eq!((calls.count("C_Sign"), calls.inside("C_Sign"), calls.most_at_once()), (4, 3, 2));
+        assert_eq!((calls.most_inside("C_Sign"), calls.most_inside("C_Login")), (3, 1));
         assert_eq!(calls.answers("C_Login"), [0xA0]);
         assert!(calls.always_alone("C_Login") && !calls.always_alone("C_Sign"));
     }

@@ -102,10 +102,13 @@ impl Module {
         if present { Ok(serial) } else { Err(CKR_TOKEN_NOT_PRESENT) }
     }
 
-    pub(crate) fn open(&mut self, serial: String, flags: CK_FLAGS) -> CK_SESSION_HANDLE {
-        self.last_session += 1;
-        self.sessions.insert(self.last_session, Session { serial, flags, operation: None, found: None });
-        self.last_session
+    /// `reuse`: under the number of the newest one of the token, which is gone by that.
+    pub(crate) fn open(&mut self, serial: String, flags: CK_FLAGS, reuse: bool) -> CK_SESSION_HANDLE {
+        let newest = self.sessions.iter().rev().find(|(_, session)| reuse && session.serial == serial).map(|(number, _)| *number);
+        let number = newest.unwrap_or(self.last_session + 1);
+        self.last_session = self.last_session.max(number);
+        self.sessions.insert(number, Session { serial, flags, operation: None, found: None });
+        number
     }
 
     pub(crate) fn session(&mut self, handle: CK_SESSION_HANDLE) -> Outcome<&mut Session> {

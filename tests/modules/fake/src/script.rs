@@ -14,6 +14,7 @@
 //! | `gone-until-init [SERIAL]` | the same, and when the rule is gone it is seen again only after C_Finalize and C_Initialize |
 //! | `slot N` | slots are numbered from N |
 //! | `sessions N` | there are no more than N at once in a token |
+//! | `reuse [N]` | C_OpenSession closes the newest session of the token unasked and gives its number again; the first N of them |
 //! | `swap` | C_Initialize gives handles in the opposite order |
 //! | `mixed` | a handle works as the next key of its type |
 //! | `iv random`, `zero`, `repeat`, `count` | the token chooses the IV of AES-GCM and writes it where the client's was |
@@ -80,6 +81,7 @@ pub(crate) struct Script {
     hangs: Vec<Names>,
     fails: Vec<(Names, CK_RV, Times)>,
     wrongs: Vec<(Names, Times)>,
+    reuse: Option<Times>,
     gone: Vec<Option<String>>,
     gone_until_init: Vec<Option<String>>,
     pub(crate) vague: bool,
@@ -142,6 +144,8 @@ impl Script {
             ["gone-until-init", serial] => self.gone_until_init.push(Some(serial.to_owned())),
             ["slot", n] => self.first_slot = n.parse().ok()?,
             ["sessions", n] => self.sessions = n.parse().ok()?,
+            ["reuse"] => self.reuse = Some(times("")?),
+            ["reuse", n] => self.reuse = Some(times(n)?),
             ["swap"] => self.swap = true,
             ["mixed"] => self.mixed = true,
             ["iv", "random"] => self.iv = Some(Iv::Random),
@@ -164,6 +168,11 @@ impl Script {
         let named = |rules: &[Option<String>]| rules.iter().any(|rule| rule.as_deref().is_none_or(|named| named == serial));
         let until_init = named(&self.gone_until_init);
         (named(&self.gone) || until_init, until_init)
+    }
+
+    /// Whether the number of an open session is to be given again.
+    pub(crate) fn reuses(&self) -> bool {
+        self.reuse.as_ref().is_some_and(Times::take)
     }
 
     /// Flips a bit of what the function `name` gives, if it is to.

@@ -25,7 +25,7 @@ functions! {
             return Err(CKR_SESSION_COUNT);
         }
         // SAFETY: the client's, by the standard.
-        unsafe { put(session, module.open(serial, flags)) }
+        unsafe { put(session, module.open(serial, flags, script.reuses())) }
     }
 
     fn C_CloseSession(session: CK_SESSION_HANDLE) |script, module| module.close(session)
