@@ -1,6 +1,7 @@
 use super::*;
 
 mod burst;
+mod together;
 mod waiting;
 
 fn framed(compressed: u8, length: u32, bytes: &[u8]) -> Vec<u8> {

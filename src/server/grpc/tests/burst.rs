@@ -5,13 +5,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 
 /// An HTTP/2 frame; what it asks is small.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A call of Status in its two frames, its fields as literals (RFC 7541 section 6.2.2).
-fn status_call(stream: u32) -> Vec<u8> {
+pub(super) fn status_call(stream: u32) -> Vec<u8> {
     let mut block = vec![0x83, 0x86]; // POST, http
     let fields = [(&[4][..], "/v2.KeyManagementService/Status"), (&[1], "localhost"), (&[15, 16], "application/grpc")];
     for (name, value) in fields {
