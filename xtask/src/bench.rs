@@ -1,5 +1,5 @@
 //! Every benchmark, of a release build: beside the Go reference plugin, cold starts of an API server, cost curves, the keyring, swaps, snapshots, a live
-//! scan, a rewrite, tokens; and the page that states what came out.
+//! scan, a rewrite, tokens, small parts; and the page that states what came out.
 
 mod curve;
 mod graph;
@@ -17,27 +17,34 @@ use crate::run::{TaskError, cargo, find_program, output, succeed, target_folder}
 use page::Origin;
 use results::Results;
 
-/// All of them, each with gates of its own.
-pub(crate) const BENCHES: [&str; 9] =
-    ["side_by_side", "cold_start", "curves", "keyring", "swaps", "snapshot", "live_scan", "rewrite", "tokens"];
+/// All of them, most with gates of their own.
+pub(crate) const BENCHES: [&str; 10] =
+    ["side_by_side", "cold_start", "curves", "keyring", "swaps", "snapshot", "live_scan", "rewrite", "tokens", MICRO];
+/// Of small parts of the library; it needs neither a control plane nor a program under test, but Valgrind.
+const MICRO: &str = "micro";
 const PAGE: &str = "benchmarks.md";
 const PLOTS: &str = "benchmarks";
 const PLOT: &str = "gates.svg";
 
 /// `cargo xtask bench`: runs those named in `only`, or all of them, which writes `docs/benchmarks.md`. Whether every gate holds.
 pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
-    let tools = Tools::build(&mut |line| println!("{line}"))?;
-    let binary = plain_release()?;
+    let chosen: Vec<_> = BENCHES.into_iter().filter(|bench| only.is_empty() || only.iter().any(|name| name == bench)).collect();
+    if chosen.contains(&MICRO) && find_program("valgrind").is_none() {
+        return Err(TaskError::Packages { line: "apt-get install valgrind".into() });
+    }
+    let under_test = if chosen == [MICRO] { None } else { Some((Tools::build(&mut |line| println!("{line}"))?, plain_release()?)) };
     let folder = target_folder().join("bench");
     let mut found = Vec::new();
     let mut failed = Vec::new();
-    for bench in BENCHES.into_iter().filter(|bench| only.is_empty() || only.iter().any(|name| name == bench)) {
+    for bench in chosen {
         let file = folder.join(format!("{bench}.json"));
         // A result of another day must not be taken for one of this run.
         remove(&file)?;
         let mut command = cargo();
-        command.args(["bench", "--bench", bench]).env("KEYWRIGHT_BIN", &binary);
-        command.env("KEYWRIGHT_REFPLUGIN", tools.refplugin());
+        command.args(["bench", "--bench", bench]);
+        if let Some((tools, binary)) = &under_test {
+            command.env("KEYWRIGHT_BIN", binary).env("KEYWRIGHT_REFPLUGIN", tools.refplugin());
+        }
         let ended_well = succeed(&mut command);
         // One that missed its gate has left its figures; the others are still wanted.
         match Results::read(bench, &file)? {
@@ -54,15 +61,6 @@ pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
     }
     write(&found, &folder, only.is_empty())?;
     Ok(found.iter().all(Results::holds))
-}
-
-/// `cargo xtask instructions`: counts instructions per call under callgrind. Whether every gate holds.
-pub(crate) fn instructions() -> Result<bool, TaskError> {
-    if find_program("valgrind").is_none() {
-        return Err(TaskError::Packages { line: "apt-get install valgrind".into() });
-    }
-    let binary = plain_release()?;
-    succeed(cargo().args(["bench", "--bench", "instructions"]).env("KEYWRIGHT_BIN", &binary)).map(|()| true)
 }
 
 /// The programs under test, from a plain `cargo build`: what `cargo bench` builds for itself carries the features that

@@ -6,6 +6,7 @@ mod cluster;
 mod disk;
 mod fuzz;
 mod install;
+mod instructions;
 mod run;
 mod stages;
 mod test;
@@ -58,8 +59,15 @@ enum Command {
         #[arg(value_name = "BENCHMARK", value_parser = bench::BENCHES)]
         only: Vec<String>,
     },
-    /// Counts instructions per call of the release build under callgrind, beside an echo on the h2 crate
-    Instructions,
+    /// Counts instructions and system calls per call, beside an echo on the h2 crate, and compares them with benches/instructions.toml
+    Instructions {
+        /// Write what was counted into that file, in place of comparing
+        #[arg(long, conflicts_with = "release")]
+        record: bool,
+        /// Count the shipped build, which takes minutes to compile, and hold it against the fixed gates alone
+        #[arg(long)]
+        release: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -74,7 +82,9 @@ fn main() -> ExitCode {
             Command::Fuzz { seconds } => fuzz::run(seconds),
             Command::Cluster { action } => cluster::run(action),
             Command::Bench { only } => bench::run(&only),
-            Command::Instructions => bench::instructions(),
+            Command::Instructions { release: true, .. } => instructions::of_release(),
+            Command::Instructions { record: true, .. } => instructions::run(instructions::Then::Record),
+            Command::Instructions { .. } => instructions::run(instructions::Then::Compare),
         });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use keywright_testbed::tools::{Module, Tools};
 
 use crate::run::{TaskError, cargo, watch};
 use crate::stages::{Outcome, Stages};
-use crate::{disk, fuzz};
+use crate::{disk, fuzz, instructions};
 use report::Report;
 use targets::Target;
 
@@ -47,6 +47,7 @@ fn every_test(stages: &mut Stages, fuzz_seconds: u32) -> Result<(), TaskError> {
     stages.run("plugin-only feature set", || tests(&mut ran, &["--no-default-features", "--lib"]));
     stages.run("the tests' own tools", || tests(&mut ran, &["-p", "xtask", "-p", "keywright-testbed"]));
     stages.run("control plane and systemd", || tests(&mut ran, &with_features(&gated)));
+    stages.run("instructions and system calls per call", || instructions::stage(instructions::Then::Compare));
     if fuzz::exist() {
         stages.run("fuzz targets", || fuzz::every_target(fuzz_seconds));
     }

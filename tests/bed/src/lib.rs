@@ -19,10 +19,12 @@
 //! | [`kubeadm`] | control-plane nodes with every file at kubeadm's place, for guides that are written for such nodes |
 //! | [`page`] | the shell blocks of a page, and whether what they print is what the page shows |
 //! | [`ran`] | a command that ran to its end, and what may be relied on then |
+//! | [`callgrind`] | what callgrind counted, by layer of the plugin |
 //! | [`cluster`] | the same servers, left running for trials by hand |
 
 pub mod api;
 pub mod apiserver;
+pub mod callgrind;
 pub mod cluster;
 pub mod controllers;
 pub mod encryption;

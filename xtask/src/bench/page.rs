@@ -79,6 +79,17 @@ pub(super) fn render(found: &[Results], origin: &Origin<'_>) -> String {
         );
         curves.into_iter().for_each(|curve| page.push_str(&section(curve, origin.plots)));
     }
+    let parts: Vec<_> = found.iter().flat_map(|results| &results.parts).collect();
+    if !parts.is_empty() {
+        page.push_str(
+            "\n## Small parts, for information\n\nThe median of many with its confidence interval, by criterion; instructions by callgrind, which sees no kernel.\n\n\
+             | part | time, us | from, to | instructions |\n|---|---|---|---|\n",
+        );
+        for part in parts {
+            let [low, median, high] = part.time.map(|nanoseconds| format!("{:.3}", nanoseconds / 1e3));
+            let _ = writeln!(page, "| {} | {median} | {low}, {high} | {:.0} |", part.name, part.instructions);
+        }
+    }
     page.push_str("\n## How each is measured\n\n| benchmark | load average before and after |\n|---|---|\n");
     for results in found {
         let _ = writeln!(page, "| [{0}](../benches/{0}.rs) | {1:.2}, {2:.2} |", results.bench, results.load[0], results.load[1]);
@@ -132,6 +143,7 @@ mod tests {
             !good.contains("MISSED") && !good.contains("CLAIM") && good.contains("| 1 x 1 | keywright | 9000 | 80.0 | 150 |"),
             "{good}"
         );
+        assert!(good.contains("| parse a key_id | 0.101 | 0.099, 0.104 | 700 |"), "{good}");
 
         let mut json = sample();
         json["gates"][0]["holds"] = false.into();

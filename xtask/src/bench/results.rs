@@ -23,6 +23,16 @@ pub(super) struct Results {
     pub(super) closed_loop: Vec<(String, String, [f64; 3])>,
     /// What grows with what, where the benchmark says so.
     pub(super) curves: Vec<Curve>,
+    /// Only told, by the benchmark of small parts.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What one small part costs.
+pub(super) struct Part {
+    pub(super) name: String,
+    /// The median in nanoseconds, between the ends of its confidence interval.
+    pub(super) time: [f64; 3],
+    pub(super) instructions: f64,
 }
 
 /// A ratio and what it must be.
@@ -51,8 +61,8 @@ impl Results {
         let failed = |reason| TaskError::Output { command: format!("cargo bench --bench {bench}"), reason };
         let json = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
         let results = Self::parse(&json).ok_or_else(|| failed(format!("{} is not what a benchmark leaves", file.display())))?;
-        if results.bench != bench || results.gates.is_empty() {
-            return Err(failed(format!("{} has no gate of {bench}", file.display())));
+        if results.bench != bench || results.gates.is_empty() && results.parts.is_empty() {
+            return Err(failed(format!("{} has no figure of {bench}", file.display())));
         }
         Ok(Some(results))
     }
@@ -78,11 +88,19 @@ impl Results {
             builds: builds.collect::<Option<_>>()?,
             closed_loop: closed_loop.collect::<Option<_>>()?,
             curves: json["curves"].as_array().into_iter().flatten().map(Curve::parse).collect::<Option<_>>()?,
+            parts: json["parts"].as_array().into_iter().flatten().map(Part::parse).collect::<Option<_>>()?,
         })
     }
 
     pub(super) fn holds(&self) -> bool {
         self.gates.iter().all(|gate| gate.holds)
+    }
+}
+
+impl Part {
+    fn parse(json: &Value) -> Option<Self> {
+        let [low, median, high] = ["low_ns", "median_ns", "high_ns"].map(|name| json[name].as_f64());
+        Some(Self { name: json["part"].as_str()?.to_owned(), time: [low?, median?, high?], instructions: json["instructions"].as_f64()? })
     }
 }
 
@@ -135,6 +153,7 @@ pub(super) mod tests {
             "bench": "side_by_side", "host": { "cpu": "a processor", "cores": 2, "kernel": "6.1" }, "load_average": [0.1, 1.2],
             "not_a_claim": null, "gates": [gate],
             "builds": [{ "name": "keywright", "version": "keywright 0.1.0", "bytes": 3_100_000 }],
+            "parts": [{ "part": "parse a key_id", "low_ns": 99.0, "median_ns": 101.0, "high_ns": 104.0, "instructions": 700.4 }],
             "closed_loop": [{ "point": "1 x 1", "name": "keywright", "requests_per_second": 9000.0, "p50_us": 80.0, "p99_us": 150.0 }],
         })
     }
@@ -153,11 +172,15 @@ pub(super) mod tests {
         json["gates"][0]["ratio"]["median"] = Value::Null;
         assert!(Results::parse(&json).is_none(), "a ratio that is no number");
         let mut json = sample();
+        json["parts"][0]["instructions"] = Value::Null;
+        assert!(Results::parse(&json).is_none(), "a part that was not counted");
+        let mut json = sample();
         json["curves"] = json!([curve("power", |x| x)]);
         assert_eq!(Results::parse(&json).expect("whole").curves.len(), 1);
         json["curves"][0]["sides"] = Value::Null;
         assert!(Results::parse(&json).is_none(), "a curve without points");
     }
+
     #[test]
     fn three_digits_count_on_both_sides_of_nothing() {
         assert_eq!([0.123, -0.5, 10.26, -10.26, 1234.5].map(digits), ["0.12", "-0.50", "10.3", "-10.3", "1234"]);

@@ -19,7 +19,7 @@ macro_rules! library {
 }
 
 /// Program (or file, or the beginning of its name and a `*`), Debian package, what it is for.
-const NEEDED: [(&str, &str, &str); 29] = [
+const NEEDED: [(&str, &str, &str); 30] = [
     ("bash", "bash", "boots the systemd under test"),
     ("cc", "gcc", "links Rust and Go programs"),
     ("c++", "g++", "compiles libFuzzer"),
@@ -34,6 +34,7 @@ const NEEDED: [(&str, &str, &str); 29] = [
     ("ssh-keygen", "openssh-client", "makes the SSH keys that exports are encrypted to"),
     ("strace", "strace", "makes system calls fail, kills at them, and shows their order"),
     ("unshare", "util-linux", "makes namespaces"),
+    ("valgrind", "valgrind", "counts instructions per call"),
     (library!("softhsm/libsofthsm2.so"), "softhsm2", "is a token"),
     ("softhsm2-util", "softhsm2", "makes tokens"),
     (library!("libsoftokn3.so"), "libnss3", "is a token with habits of its own"),
