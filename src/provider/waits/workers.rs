@@ -85,10 +85,12 @@ pub struct Figures {
 impl Workers {
     /// Those of `token`, which has not been asked for anything yet: at most `threads` (at least one), each started when it is first needed.
     pub fn of(token: TokenName, threads: usize, limits: Limits) -> Self {
-        Self::on(std::thread::available_parallelism().map_or(1, NonZeroUsize::get), token, threads, limits)
+        // One is for who answers, Status among others.
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).saturating_sub(1).max(1);
+        Self::on(processors, token, threads, limits)
     }
 
-    /// The same on a machine with so many processors.
+    /// The same where jobs that compute may have so many processors.
     fn on(processors: usize, token: TokenName, threads: usize, limits: Limits) -> Self {
         let threads = threads.max(1);
         let state = Mutex::new(State::new(threads, processors));

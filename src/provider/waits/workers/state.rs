@@ -1,8 +1,10 @@
 //! The jobs of one token, and how many threads are to be awake for them.
 //!
 //! A job of a module that computes is over sooner than a thread wakes up, and needs a processor, so such jobs are left to as many threads as there
-//! are processors: of 8 threads on 2 of them, SoftHSM had half the rate, and callers waited longer for everything else. Jobs that wait for a
-//! device have a thread each.
+//! are processors for them. Jobs that wait for a device have a thread each.
+//!
+//! On 2 processors, 8 calls of SoftHSM at a time: 42 us a Decrypt with 8 threads, 18 to 43 with 2, which hold each other up at the module's locks,
+//! 18 to 30 with one.
 
 use std::collections::VecDeque;
 use std::thread::Thread;
@@ -19,7 +21,7 @@ pub(super) const OVERDUE: Duration = Duration::from_millis(20);
 pub(super) struct State {
     /// Most threads there may be.
     pub(super) threads: usize,
-    /// Threads that are enough where jobs do not wait.
+    /// Threads that are enough where jobs do not wait: processors that they may have.
     processors: usize,
     /// Number of the next job.
     next: u64,
