@@ -23,8 +23,6 @@ mod corpus;
 mod curve;
 #[path = "shared/report.rs"]
 mod report;
-#[path = "cold_start/seal.rs"]
-mod seal;
 #[path = "cold_start/side.rs"]
 mod side;
 
@@ -51,13 +49,7 @@ const DECRYPTS: (f64, f64) = (1.05, 1.0);
 const TIME: f64 = 1.15;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(report) => report.end(),
-        Err(error) => {
-            println!("no result: {error}");
-            ExitCode::from(2)
-        }
-    }
+    report::ended(run().map(Report::end))
 }
 
 /// What each start was: by number of seeds, side and round.

@@ -53,13 +53,7 @@ const LIVE: (f64, f64) = (2.0, 1.25);
 const ONLY: &str = "KEYWRIGHT_CURVES";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(report) => report.end(),
-        Err(error) => {
-            println!("no result: {error}");
-            ExitCode::from(2)
-        }
-    }
+    report::ended(run().map(Report::end))
 }
 
 fn run() -> Result<Report> {

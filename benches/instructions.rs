@@ -9,7 +9,7 @@
 //!
 //! Gates that must always hold are here; what it is made of, layer by layer, goes into the result, which `cargo xtask instructions` compares with
 //! `benches/instructions.toml`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a benchmark prints is its result")]
+#![expect(clippy::print_stderr, reason = "what a benchmark prints is its result")]
 
 #[path = "instructions/figure.rs"]
 mod figure;
@@ -53,10 +53,7 @@ const DISTINCT: u64 = 100;
 const WITHIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    compare().unwrap_or_else(|error| {
-        println!("no result: {error}");
-        ExitCode::from(2)
-    })
+    report::ended(compare())
 }
 
 fn compare() -> Result<ExitCode> {

@@ -13,6 +13,7 @@ mod report;
 #[path = "shared/values.rs"]
 mod values;
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,13 +32,10 @@ const MEMORY_WANTED: f64 = 0.02;
 const LOOK: Duration = Duration::from_millis(2);
 
 fn main() -> ExitCode {
-    let binary = match report::binary() {
-        Ok(binary) => binary,
-        Err(error) => {
-            println!("no result: {error}");
-            return ExitCode::from(2);
-        }
-    };
+    report::ended(report::binary().map(measure))
+}
+
+fn measure(binary: PathBuf) -> ExitCode {
     let mut report = Report::begin("live_scan");
     let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds etcd and etcdctl");
     let etcd = Etcd::start(&tools).expect("etcd starts");

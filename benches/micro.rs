@@ -36,10 +36,7 @@ fn main() -> ExitCode {
         ["count", folder, id, times] => count(Path::new(folder), id, times),
         _ => measure(),
     };
-    outcome.unwrap_or_else(|error| {
-        println!("no result: {error}");
-        ExitCode::from(2)
-    })
+    report::ended(outcome)
 }
 
 fn measure() -> Result<ExitCode> {

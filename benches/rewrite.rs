@@ -20,6 +20,7 @@ mod report;
 #[path = "shared/stale.rs"]
 mod stale;
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -39,13 +40,10 @@ const MIGRATIONS: &str = "/apis/storagemigration.k8s.io/v1/storageversionmigrati
 const MIGRATION: Duration = Duration::from_secs(900);
 
 fn main() -> ExitCode {
-    let keywright = match report::binary() {
-        Ok(binary) => binary,
-        Err(error) => {
-            println!("no result: {error}");
-            return ExitCode::from(2);
-        }
-    };
+    report::ended(report::binary().map(measure))
+}
+
+fn measure(keywright: PathBuf) -> ExitCode {
     let mut report = Report::begin("rewrite");
     let tools = Tools::build(&mut |line| println!("{line}")).expect("Go builds the control plane");
     let secrets = std::env::var("KEYWRIGHT_SECRETS").map_or(SECRETS, |number| number.parse().expect("KEYWRIGHT_SECRETS is a number"));

@@ -9,7 +9,7 @@
 #[path = "shared/report.rs"]
 mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,13 +47,10 @@ struct Shared {
 }
 
 fn main() -> ExitCode {
-    let binary = match report::binary() {
-        Ok(binary) => binary,
-        Err(error) => {
-            println!("no result: {error}");
-            return ExitCode::from(2);
-        }
-    };
+    report::ended(report::binary().map(measure))
+}
+
+fn measure(binary: PathBuf) -> ExitCode {
     let mut report = Report::begin("swaps");
     let dir = keywright_testbed::scratch::folder("swaps").expect("a folder");
     let plugin = Plugin::dev(&binary, dir.path()).expect("the plugin starts");

@@ -58,18 +58,11 @@ const FOLDER: &str = "KEYWRIGHT_BENCH_TOKENS";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let done = match (arguments.get(1).map(String::as_str), std::env::var_os(FOLDER)) {
+    report::ended(match (arguments.get(1).map(String::as_str), std::env::var_os(FOLDER)) {
         (Some(bare::WORD), _) => bare::serve(&arguments[2..]).map(|()| ExitCode::SUCCESS),
         (_, Some(folder)) => measure(Path::new(&folder)),
         (_, None) => again().map(ExitCode::from),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            println!("no result: {error}");
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 /// Runs this program in an environment that names the modules' files.

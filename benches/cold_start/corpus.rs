@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keywright::bench::content;
+use keywright::entropy::{Entropy, OsEntropy};
+use keywright::protocol::v2::EncryptResponse;
 use keywright_testbed::api::{Api, secret_data};
 use keywright_testbed::apiserver::{ApiServer, Settings};
 use keywright_testbed::encryption::{Provider, configuration};
 use keywright_testbed::etcd::Etcd;
 use keywright_testbed::pki::Authority;
+use keywright_testbed::stored::{self, EncryptedObject};
 use keywright_testbed::tools::Tools;
 use serde_json::Value;
 
 use crate::Result;
-use crate::seal::{Seed, seal};
+use crate::side::Seed;
 
 /// Where the API server keeps them.
 const PREFIX: &str = "/registry/secrets/";
@@ -40,12 +43,12 @@ impl Corpus {
             writers.into_iter().try_for_each(|writer| writer.join().expect("a writer returns its errors"))
         })?;
         drop(server);
-        let stored = etcd.values(PREFIX)?;
-        let plain = stored.iter().filter(|(_, value)| value.starts_with(b"k8s\0")).count();
-        if (stored.len(), plain) != (count, count) {
-            return Err(format!("etcd has {} Secrets, {plain} of them in plaintext, not {count}", stored.len()).into());
+        let found = etcd.values(PREFIX)?;
+        let plain = found.iter().filter(|(_, value)| value.starts_with(b"k8s\0")).count();
+        if (found.len(), plain) != (count, count) {
+            return Err(format!("etcd has {} Secrets, {plain} of them in plaintext, not {count}", found.len()).into());
         }
-        Ok(Self(stored))
+        Ok(Self(found))
     }
 
     /// All of it under `seeds` in turn, by the provider `name`.
@@ -71,6 +74,16 @@ impl Corpus {
         }
         Ok(())
     }
+}
+
+/// What stands at `key` for the object `plain` under `seed`, by the provider `name`, byte for byte; the API server that reads it is the judge.
+fn seal(name: &str, seed: &Seed, key: &str, plain: &[u8]) -> Result<Vec<u8>> {
+    let mut random = [0; stored::RANDOM];
+    OsEntropy.fill(&mut random)?;
+    let data = stored::seal(&seed.bytes, &random, key, plain)?;
+    let EncryptResponse { ciphertext, key_id, annotations } = &seed.wrapped;
+    let (source, annotations) = (ciphertext.clone(), annotations.clone().into_iter().collect());
+    Ok(EncryptedObject { data, key_id: key_id.clone(), source, annotations, source_type: 1 }.to_value(name))
 }
 
 /// What Secret `number` holds.

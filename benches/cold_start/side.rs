@@ -18,7 +18,6 @@ use tokio::runtime::Runtime;
 
 use crate::Result;
 use crate::corpus::Corpus;
-use crate::seal::Seed;
 
 /// How long a call may take, a plugin until it is ready, and its log until it is written.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -35,6 +34,12 @@ pub(crate) struct Side {
     clock: Clock,
     /// Whether each call leaves a line in the log.
     logs: bool,
+}
+
+/// A seed, and what the plugin made of it.
+pub(crate) struct Seed {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) wrapped: EncryptResponse,
 }
 
 /// What one start was.

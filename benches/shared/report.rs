@@ -167,6 +167,14 @@ impl Report {
     }
 }
 
+/// The exit code of a benchmark, which says why it has no result if it has none.
+pub(crate) fn ended(outcome: Result<ExitCode, impl fmt::Display>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        println!("no result: {error}");
+        ExitCode::from(2)
+    })
+}
+
 /// The release build that is measured; or what to say where nobody named one.
 pub(crate) fn binary() -> Result<PathBuf, &'static str> {
     std::env::var_os("KEYWRIGHT_BIN").map(PathBuf::from).ok_or("KEYWRIGHT_BIN is not set: it names the release build to measure")

@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::{Aead, KeyInit, Payload};
 use keywright_testbed::etcd::Etcd;
 use keywright_testbed::ran::Ran;
-use keywright_testbed::tokens::Hsm;
+use keywright_testbed::stored::{self, EncryptedObject};
+use keywright_testbed::tokens::{Hsm, Token};
 use keywright_testbed::tools::Tools;
 use serde_json::{Value, json};
 
@@ -17,20 +16,10 @@ use crate::place::{Place, SEED, Wrapped, binary, folder};
 const OBJECT: &[u8] = br#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"s"},"data":{"a":"aHVudGVyMg=="}}"#;
 
 /// What an API server stores under `etcd_key`: `OBJECT` under a key of the seed that `wrapped` holds.
-fn stored(wrapped: &Wrapped, etcd_key: &str) -> Vec<u8> {
-    let (info, nonce) = ([0x69; 32], [0x6e; 12]);
-    let hkdf = hkdf::Hkdf::<sha2::Sha256>::from_prk(SEED).expect("a seed is long enough");
-    let mut dek = [0; 32];
-    hkdf.expand(&info, &mut dek).expect("32 bytes");
-    let payload = Payload { msg: OBJECT, aad: etcd_key.as_bytes() };
-    let sealed = Aes256Gcm::new_from_slice(&dek).expect("32 bytes").encrypt((&nonce).into(), payload).expect("seals");
-    let field = |number: u8, content: &[u8]| {
-        let (low, high) = (content.len() % 128, content.len() / 128);
-        [&[number << 3 | 2, low as u8 | 128, high as u8][..], content].concat()
-    };
-    let data = [&info[..], &nonce, &sealed].concat();
-    let fields = [field(1, &data), field(2, wrapped.key_id.as_bytes()), field(3, &wrapped.ciphertext), vec![5 << 3, 1]].concat();
-    [b"k8s:enc:kms:v2:keywright:".to_vec(), fields].concat()
+fn value(wrapped: &Wrapped, etcd_key: &str) -> Vec<u8> {
+    let data = stored::seal(SEED, &[0x69; stored::RANDOM], etcd_key, OBJECT).expect("seals");
+    let (key_id, source) = (wrapped.key_id.clone(), wrapped.ciphertext.clone());
+    EncryptedObject { data, key_id, source, source_type: 1, ..EncryptedObject::default() }.to_value("keywright")
 }
 
 fn etcd_key(number: usize) -> String {
@@ -40,7 +29,7 @@ fn etcd_key(number: usize) -> String {
 /// A snapshot in which each of `wrapped` is stored under the key of its number.
 fn snapshot(dir: &Path, wrapped: &[&Wrapped]) -> PathBuf {
     let etcd = Etcd::start(&Tools::locate().expect("cargo xtask tools builds them")).expect("etcd starts");
-    let pairs = wrapped.iter().enumerate().map(|(number, wrapped)| (etcd_key(number), stored(wrapped, &etcd_key(number))));
+    let pairs = wrapped.iter().enumerate().map(|(number, wrapped)| (etcd_key(number), value(wrapped, &etcd_key(number))));
     etcd.put_all(&pairs.collect::<Vec<_>>()).expect("etcd takes it");
     let file = dir.join("snapshot.db");
     etcd.save(&file).expect("etcdctl saves");
@@ -49,6 +38,17 @@ fn snapshot(dir: &Path, wrapped: &[&Wrapped]) -> PathBuf {
 
 fn decrypting<'a>(snapshot: &'a str, key: &'a str) -> [&'a str; 8] {
     ["recover", "decrypt", "--snapshot", snapshot, "--key", key, "--output", "raw"]
+}
+
+/// A token with the key of a keyring, and what that key wrapped.
+fn wrapped_by_a_token(dir: &Path) -> (Token, Place, Wrapped) {
+    let one = Hsm::softhsm(dir).expect("module").token("one", "12345678").expect("token");
+    let place = Place::made(&[&one], "one", &[]);
+    let wrapped = {
+        let _plugin = place.serve();
+        place.client().encrypt()
+    };
+    (one, place, wrapped)
 }
 
 /// Asserts that no byte of the object was printed.
@@ -60,12 +60,7 @@ fn shows_nothing(ran: &Ran) {
 #[test]
 fn a_value_that_a_token_wrapped_is_decrypted_while_the_token_is_there_and_called_damaged_at_no_time() {
     let dir = folder();
-    let one = Hsm::softhsm(dir.path()).expect("module").token("one", "12345678").expect("token");
-    let place = Place::made(&[&one], "one", &[]);
-    let wrapped = {
-        let _plugin = place.serve();
-        place.client().encrypt()
-    };
+    let (one, place, wrapped) = wrapped_by_a_token(dir.path());
     let file = snapshot(dir.path(), &[&wrapped]);
     let (file, key) = (file.to_str().expect("text"), etcd_key(0));
     let decrypt = decrypting(file, &key);
@@ -95,12 +90,7 @@ fn a_value_that_a_token_wrapped_is_decrypted_while_the_token_is_there_and_called
 #[test]
 fn an_export_of_keys_in_tokens_opens_nothing_without_the_token_and_says_whose_backup_is_needed() {
     let dir = folder();
-    let one = Hsm::softhsm(dir.path()).expect("module").token("one", "12345678").expect("token");
-    let place = Place::made(&[&one], "one", &[]);
-    let wrapped = {
-        let _plugin = place.serve();
-        place.client().encrypt()
-    };
+    let (one, place, wrapped) = wrapped_by_a_token(dir.path());
     let generation = || place.json(&["keyring", "show"])["generation"].as_u64().expect("a number");
     let before = generation();
     let export = place.export();

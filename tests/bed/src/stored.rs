@@ -1,8 +1,13 @@
-//! What the API server stores, read without any code of the plugin.
+//! What the API server stores, read and made without any code of the plugin.
 //!
 //! Layout: `kubernetes/apiserver`, pkg/storage/value/encrypt/envelope (v1) and its kmsv2/v2/api.proto (message EncryptedObject).
 
 use std::collections::BTreeMap;
+
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use hkdf::Hkdf;
+use sha2::Sha256;
 
 use crate::{Error, Result};
 
@@ -87,6 +92,57 @@ impl EncryptedObject {
         }
         Ok(object)
     }
+
+    /// The whole stored value, by the provider of that name: what [`from_value`](Self::from_value) reads.
+    pub fn to_value(&self, provider: &str) -> Vec<u8> {
+        let mut value = format!("k8s:enc:kms:v2:{provider}:").into_bytes();
+        put_bytes(&mut value, 1, &self.data);
+        put_bytes(&mut value, 2, self.key_id.as_bytes());
+        put_bytes(&mut value, 3, &self.source);
+        for (key, content) in &self.annotations {
+            let mut entry = Vec::new();
+            put_bytes(&mut entry, 1, key.as_bytes());
+            put_bytes(&mut entry, 2, content);
+            put_bytes(&mut value, 4, &entry);
+        }
+        // A number that is 0 is left out.
+        if self.source_type != 0 {
+            put_varint(&mut value, 5 << 3);
+            put_varint(&mut value, self.source_type);
+        }
+        value
+    }
+}
+
+/// Random bytes of one object: what its key is derived with, and the nonce.
+pub const RANDOM: usize = 32 + 12;
+
+/// The [`data`](EncryptedObject::data) of the object `plain` at `etcd_key` under `seed`: `random`, then AES-256-GCM under a key that HKDF-Expand of
+/// SHA-256 makes from the seed and the first 32 random bytes; the etcd key is the associated data (pkg/storage/value/encrypt/aes).
+pub fn seal(seed: &[u8], random: &[u8; RANDOM], etcd_key: &str, plain: &[u8]) -> Result<Vec<u8>> {
+    let (info, nonce) = random.split_at(32);
+    let nonce: &[u8; 12] = nonce.try_into().map_err(|e| Error::while_doing("take the nonce", e))?;
+    let mut dek = [0; 32];
+    let hkdf = Hkdf::<Sha256>::from_prk(seed).map_err(|e| Error::while_doing("take the seed", e))?;
+    hkdf.expand(info, &mut dek).map_err(|e| Error::while_doing("derive a key", e))?;
+    let payload = Payload { msg: plain, aad: etcd_key.as_bytes() };
+    let sealed = Aes256Gcm::new(&dek.into()).encrypt(nonce.into(), payload);
+    let sealed = sealed.map_err(|e| Error::while_doing(format!("seal {etcd_key}"), e))?;
+    Ok([random, &sealed[..]].concat())
+}
+
+fn put_bytes(message: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+    put_varint(message, number << 3 | 2);
+    put_varint(message, bytes.len() as u64);
+    message.extend(bytes);
+}
+
+fn put_varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    message.push(value as u8);
 }
 
 /// The two protobuf wire types that occur here.
@@ -143,6 +199,15 @@ mod tests {
         let expected =
             EncryptedObject { data: b"dat".to_vec(), key_id: "kek-1".to_owned(), source: b"\x01:".to_vec(), annotations, source_type: 1 };
         assert_eq!(object, expected);
+        assert_eq!(object.to_value("p1"), value);
+    }
+
+    #[test]
+    fn a_value_that_was_made_is_read_as_it_was_made() {
+        let data = seal(&[1; 32], &[2; RANDOM], "/registry/secrets/a/b", &[3; 300]).expect("seals");
+        assert_eq!((data.len(), &data[..RANDOM]), (RANDOM + 300 + 16, &[2; RANDOM][..]));
+        let object = EncryptedObject { data, key_id: "kek".into(), source: vec![4; 200], ..EncryptedObject::default() };
+        assert_eq!(EncryptedObject::from_value(&object.to_value("p1")).expect("whole"), object);
     }
 
     #[test]
