@@ -8,12 +8,12 @@ mod plot;
 mod results;
 mod svg;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use keywright_testbed::tools::Tools;
 
-use crate::run::{TaskError, cargo, find_program, output, succeed, target_folder};
+use crate::files;
+use crate::run::{TaskError, cargo, need, output, succeed, target_folder};
 use page::Origin;
 use results::Results;
 
@@ -29,8 +29,8 @@ const PLOT: &str = "gates.svg";
 /// `cargo xtask bench`: runs those named in `only`, or all of them, which writes `docs/benchmarks.md`. Whether every gate holds.
 pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
     let chosen: Vec<_> = BENCHES.into_iter().filter(|bench| only.is_empty() || only.iter().any(|name| name == bench)).collect();
-    if chosen.contains(&MICRO) && find_program("valgrind").is_none() {
-        return Err(TaskError::Packages { line: "apt-get install valgrind".into() });
+    if chosen.contains(&MICRO) {
+        need(&["valgrind"])?;
     }
     let under_test = if chosen == [MICRO] { None } else { Some((Tools::build(&mut |line| println!("{line}"))?, plain_release()?)) };
     let folder = target_folder().join("bench");
@@ -39,7 +39,7 @@ pub(crate) fn run(only: &[String]) -> Result<bool, TaskError> {
     for bench in chosen {
         let file = folder.join(format!("{bench}.json"));
         // A result of another day must not be taken for one of this run.
-        remove(&file)?;
+        files::remove(&file)?;
         let mut command = cargo();
         command.args(["bench", "--bench", bench]);
         if let Some((tools, binary)) = &under_test {
@@ -69,9 +69,9 @@ fn plain_release() -> Result<PathBuf, TaskError> {
     succeed(cargo().args(["build", "--release", "-p", "keywright"]))?;
     let target = target_folder();
     let plain = target.join("plain-release");
-    create_folder(&plain)?;
+    files::create_folder(&plain)?;
     for program in ["keywright", "keywright-operator"] {
-        copy(&target.join("release").join(program), &plain.join(program))?;
+        files::copy(&target.join("release").join(program), &plain.join(program))?;
     }
     Ok(plain.join("keywright"))
 }
@@ -80,37 +80,16 @@ fn plain_release() -> Result<PathBuf, TaskError> {
 fn write(found: &[Results], aside: &Path, whole: bool) -> Result<(), TaskError> {
     let claims = whole && found.iter().all(|results| results.not_a_claim.is_none());
     let folder = if claims { Path::new("docs") } else { aside };
-    create_folder(&folder.join(PLOTS))?;
+    files::create_folder(&folder.join(PLOTS))?;
     let rustc = output(std::process::Command::new("rustc").arg("--version"))?;
     let commit = output(std::process::Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]));
     let commit = commit.unwrap_or_else(|_| "unknown".into());
     let origin = Origin { commit: commit.trim(), rustc: rustc.trim(), plots: PLOTS, plot: PLOT };
-    put(&folder.join(PAGE), &page::render(found, &origin))?;
-    put(&folder.join(PLOTS).join(PLOT), &plot::gates(found))?;
+    files::write(&folder.join(PAGE), &page::render(found, &origin))?;
+    files::write(&folder.join(PLOTS).join(PLOT), &plot::gates(found))?;
     for curve in found.iter().flat_map(|results| &results.curves) {
-        put(&folder.join(PLOTS).join(format!("{}.svg", curve.name)), &graph::graph(curve))?;
+        files::write(&folder.join(PLOTS).join(format!("{}.svg", curve.name)), &graph::graph(curve))?;
     }
     println!("{} states what came out", folder.join(PAGE).display());
     Ok(())
-}
-
-fn create_folder(folder: &Path) -> Result<(), TaskError> {
-    fs::create_dir_all(folder).map_err(|source| TaskError::Io { attempt: format!("create {}", folder.display()), source })
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), TaskError> {
-    fs::copy(from, to).map(drop).map_err(|source| TaskError::Io { attempt: format!("copy {} to {}", from.display(), to.display()), source })
-}
-
-fn put(path: &Path, text: &str) -> Result<(), TaskError> {
-    fs::write(path, text).map_err(|source| TaskError::Io { attempt: format!("write {}", path.display()), source })
-}
-
-fn remove(path: &Path) -> Result<(), TaskError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(TaskError::Io { attempt: format!("remove {}", path.display()), source })
-        }
-        _ => Ok(()),
-    }
 }

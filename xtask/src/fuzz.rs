@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::files;
 use crate::install::{CARGO_FUZZ, cargo_extension};
 use crate::run::{TaskError, cargo, output, path_with, succeed};
 use crate::stages::{Outcome, Stages};
@@ -42,8 +43,7 @@ pub(crate) fn every_target(seconds: u32) -> Result<Outcome, TaskError> {
         if Path::new(&seeds).is_dir() {
             // The first folder receives what the run finds, the second is only read.
             command.args([format!("fuzz/corpus/{target}"), seeds]);
-            std::fs::create_dir_all(format!("fuzz/corpus/{target}"))
-                .map_err(|source| TaskError::Io { attempt: format!("create fuzz/corpus/{target}"), source })?;
+            files::create_folder(Path::new(&format!("fuzz/corpus/{target}")))?;
         }
         // -verbosity=0 keeps the log to what matters; a finding is printed all the same, and the statistics say how much was tried.
         command.args([

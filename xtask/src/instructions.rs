@@ -3,11 +3,11 @@
 mod baseline;
 mod figure;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::run::{TaskError, cargo, find_program, output, succeed, target_folder};
+use crate::files;
+use crate::run::{TaskError, cargo, need, output, succeed, target_folder};
 use crate::stages::Outcome;
 use baseline::{Baseline, Verdict};
 use figure::Figure;
@@ -43,7 +43,7 @@ pub(crate) fn run(then: Then) -> Result<bool, TaskError> {
 /// The plugin alone is counted: what serves is the same with and without the operator's commands.
 pub(crate) fn stage(then: Then) -> Result<Outcome, TaskError> {
     let (figures, holds) = count(GATE, &["-p", "keywright", "--no-default-features"])?;
-    let text = read(Path::new(BASELINE))?;
+    let text = files::read_if_there(Path::new(BASELINE))?.unwrap_or_default();
     let mut baseline = Baseline::parse(&text).map_err(|reason| TaskError::Output { command: BASELINE.into(), reason })?;
     let (architecture, tools) = (std::env::consts::ARCH, tools()?);
     let mut problems = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn stage(then: Then) -> Result<Outcome, TaskError> {
     match then {
         Then::Record => {
             baseline.record(architecture, &tools, &figures);
-            fs::write(BASELINE, baseline.text()).map_err(|source| TaskError::Io { attempt: format!("write {BASELINE}"), source })?;
+            files::write(Path::new(BASELINE), &baseline.text())?;
             println!("{BASELINE} states what was counted");
         }
         Then::Compare => {
@@ -67,27 +67,18 @@ pub(crate) fn stage(then: Then) -> Result<Outcome, TaskError> {
 
 /// Builds the plugin and the yardstick at once, and counts. The figures, and whether all fixed gates hold.
 fn count(profile: &str, plugin: &[&str]) -> Result<(Vec<Figure>, bool), TaskError> {
-    for program in ["valgrind", "strace"] {
-        if find_program(program).is_none() {
-            return Err(TaskError::Packages { line: format!("apt-get install {program}") });
-        }
-    }
+    need(&["valgrind", "strace"])?;
     succeed(cargo().args(["build", "--profile", profile, "-p", "keywright-echo"]).args(plugin))?;
     let result = target_folder().join("bench/instructions.json");
     // A result of another day must not be taken for one of this run.
-    match fs::remove_file(&result) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            return Err(TaskError::Io { attempt: format!("remove {}", result.display()), source });
-        }
-        _ => {}
-    }
+    files::remove(&result)?;
     let built = |name| built(profile, name);
     let mut command = cargo();
     // What loads the servers is not what is counted: the tests have compiled it.
     command.args(["bench", "--profile", "dev", "--bench", "instructions"]);
     command.env("KEYWRIGHT_BIN", built("keywright")).env("KEYWRIGHT_ECHO", built("keywright-echo"));
     let ended = succeed(&mut command);
-    let text = read(&result)?;
+    let text = files::read_if_there(&result)?.unwrap_or_default();
     if text.is_empty() {
         // There is no result, and the benchmark has said why.
         return Err(ended.err().unwrap_or(TaskError::Output { command: "cargo bench".into(), reason: "no result".into() }));
@@ -107,14 +98,4 @@ fn tools() -> Result<String, TaskError> {
     let versions = ["rustc", "valgrind"].map(|program| output(Command::new(program).arg("--version")));
     let versions = versions.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(versions.iter().map(|version| version.trim()).collect::<Vec<_>>().join(", "))
-}
-
-/// The text of a file, none where there is no file.
-fn read(path: &Path) -> Result<String, TaskError> {
-    match fs::read_to_string(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(TaskError::Io { attempt: format!("read {}", path.display()), source })
-        }
-        text => Ok(text.unwrap_or_default()),
-    }
 }

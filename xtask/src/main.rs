@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod cluster;
 mod disk;
+mod files;
 mod fuzz;
 mod install;
 mod instructions;

@@ -104,6 +104,12 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
+/// Errors with the line that installs the first of `programs` that is missing; each is in the package of its name.
+pub(crate) fn need(programs: &[&str]) -> Result<(), TaskError> {
+    let missing = programs.iter().find(|program| find_program(program).is_none());
+    missing.map_or(Ok(()), |program| Err(TaskError::Packages { line: format!("apt-get install {program}") }))
+}
+
 fn announce(command: &Command) {
     println!("$ {}", text(command));
 }

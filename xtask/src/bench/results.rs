@@ -1,11 +1,11 @@
 //! What a benchmark has left in `target/bench/NAME.json` (benches/shared/report.rs).
 
 use std::path::Path;
-use std::{fs, io};
 
 use serde_json::Value;
 
 use super::curve::Curve;
+use crate::files;
 use crate::run::TaskError;
 
 /// Of one benchmark.
@@ -53,11 +53,7 @@ pub(super) struct Gate {
 impl Results {
     /// `None` if the benchmark has left nothing: it has no result.
     pub(super) fn read(bench: &str, file: &Path) -> Result<Option<Self>, TaskError> {
-        let text = match fs::read_to_string(file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(TaskError::Io { attempt: format!("read {}", file.display()), source }),
-            Ok(text) => text,
-        };
+        let Some(text) = files::read_if_there(file)? else { return Ok(None) };
         let failed = |reason| TaskError::Output { command: format!("cargo bench --bench {bench}"), reason };
         let json = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
         let results = Self::parse(&json).ok_or_else(|| failed(format!("{} is not what a benchmark leaves", file.display())))?;
