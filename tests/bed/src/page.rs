@@ -24,21 +24,17 @@ pub struct Block {
 /// Where the page is not written as it should be, with the line.
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut section = String::new();
-    let mut lines = page.lines().zip(1..);
-    while let Some((fence, line)) = lines.next() {
-        if let Some(heading) = fence.strip_prefix("## ") {
-            heading.clone_into(&mut section);
-        }
-        let Some(kind) = fence.strip_prefix("```") else { continue };
-        let body: Vec<String> = lines.by_ref().map(|(text, _)| text.to_owned()).take_while(|text| text != "```").collect();
-        let (kind, note) = kind.split_once(' ').unwrap_or((kind, ""));
+    for Fenced { line, section, info, body } in fenced(page) {
+        let (kind, note) = info.split_once(' ').unwrap_or((info, ""));
         match kind {
-            "sh" => blocks.push(Block { line, section: section.clone(), note: note.to_owned(), script: body.join("\n"), shown: vec![] }),
+            "sh" => {
+                let (section, note, script) = (section.to_owned(), note.to_owned(), body.join("\n"));
+                blocks.push(Block { line, section, note, script, shown: vec![] });
+            }
             "text" => {
                 let block = blocks.last_mut().unwrap_or_else(|| panic!("line {line}: output of nothing"));
                 assert!(block.shown.is_empty(), "line {line}: a second output of the block in line {}", block.line);
-                block.shown = body;
+                block.shown = body.into_iter().map(str::to_owned).collect();
             }
             "console" | "toml" | "yaml" => {}
             other => panic!("line {line}: a block of an unknown kind {other:?}"),
@@ -49,18 +45,31 @@ pub fn blocks(page: &str) -> Vec<Block> {
 
 /// The bodies of the blocks of this kind (`ini`, `toml`, ..) under a heading of the second level, in order; code that a test takes as it stands.
 pub fn bodies(page: &str, section: &str, kind: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut here = false;
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        if let Some(heading) = line.strip_prefix("## ") {
-            here = heading == section;
+    let wanted = fenced(page).into_iter().filter(|block| block.section == section && block.info == kind);
+    wanted.map(|block| block.body.iter().map(|line| format!("{line}\n")).collect()).collect()
+}
+
+/// A block between fences, of any kind.
+struct Fenced<'a> {
+    /// The number of the line with its fence, from 1.
+    line: usize,
+    /// The heading of the second level that it stands under; empty above the first.
+    section: &'a str,
+    /// What stands behind the fence.
+    info: &'a str,
+    body: Vec<&'a str>,
+}
+
+fn fenced(page: &str) -> Vec<Fenced<'_>> {
+    let (mut found, mut section) = (Vec::new(), "");
+    let mut lines = page.lines().zip(1..);
+    while let Some((text, line)) = lines.next() {
+        if let Some(heading) = text.strip_prefix("## ") {
+            section = heading;
         }
-        let Some(fence) = line.strip_prefix("```") else { continue };
-        let body: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
-        if here && fence == kind {
-            found.push(body);
-        }
+        let Some(info) = text.strip_prefix("```") else { continue };
+        let body = lines.by_ref().map(|(text, _)| text).take_while(|text| *text != "```").collect();
+        found.push(Fenced { line, section, info, body });
     }
     found
 }
