@@ -29,7 +29,6 @@ pub struct Workers(Arc<Shared>);
 
 struct Shared {
     token: TokenName,
-    threads: usize,
     limits: Limits,
     state: Mutex<State>,
     calls: [AtomicU64; Outcome::ALL.len()],
@@ -92,14 +91,13 @@ impl Workers {
 
     /// The same where jobs that compute may have so many processors.
     fn on(processors: usize, token: TokenName, threads: usize, limits: Limits) -> Self {
-        let threads = threads.max(1);
-        let state = Mutex::new(State::new(threads, processors));
-        Self(Arc::new(Shared { token, threads, limits, state, calls: Default::default() }))
+        let state = Mutex::new(State::new(threads.max(1), processors));
+        Self(Arc::new(Shared { token, limits, state, calls: Default::default() }))
     }
 
     /// Most calls that are in the token at once.
     pub fn threads(&self) -> usize {
-        self.0.threads
+        self.0.lock().threads
     }
 
     /// Which token, as people call it.
@@ -152,14 +150,14 @@ impl Workers {
         let state = self.0.lock();
         let busy = || state.inside.iter().flatten();
         let stuck = busy().filter(|since| now.saturating_duration_since(**since) > STUCK).count();
-        Figures { threads: self.0.threads, busy: busy().count(), stuck, queued: state.queue.len() }
+        Figures { threads: state.threads, busy: busy().count(), stuck, queued: state.queue.len() }
     }
 
     /// Whether at `now` every thread that there may be has been in one job for over `limit`: nothing runs here any more.
     pub fn all_inside_for(&self, limit: Duration, now: Instant) -> bool {
         let state = self.0.lock();
         let hung = |since: &Option<Instant>| since.is_some_and(|since| now.saturating_duration_since(since) > limit);
-        state.inside.len() == self.0.threads && state.inside.iter().all(hung)
+        state.inside.len() == state.threads && state.inside.iter().all(hung)
     }
 }
 
